@@ -1,0 +1,68 @@
+"""Numbers of the link protocol: the one place that host, golden device and gateware take them from.
+
+Framing is COBS with a closing 0x00; a packet is a body and its CRC-32 (zlib), little endian.
+Ref: docs/architecture.md, section Link.
+"""
+
+from __future__ import annotations
+
+import enum
+
+PROTOCOL_VERSION = 1
+MAGIC = b"PLUM"
+BROADCAST = 0xFF
+#: First counter that holds the cycles of a layer; COUNTER word 16 + i is layer i.
+LAYER_COUNTERS = 16
+
+
+class Op(enum.IntEnum):
+    """Request opcodes."""
+
+    IDENTIFY = 1
+    WRITE = 2
+    READ = 3
+    RUN = 4
+    ABORT = 5
+
+
+class Status(enum.IntEnum):
+    """Response status."""
+
+    OK = 0
+    BAD_OP = 1
+    BAD_LENGTH = 2
+    BAD_ADDRESS = 3
+    BUSY = 4
+    ABORTED = 5
+    BAD_CRC = 6
+
+
+class Space(enum.IntEnum):
+    """Address spaces of READ and WRITE."""
+
+    PROGRAM = 0
+    TABLE = 1
+    WEIGHT = 2
+    ACTIVATION = 3
+    RESULT = 4
+    COUNTER = 5
+
+
+class Counter(enum.IntEnum):
+    """Words of the COUNTER space below LAYER_COUNTERS."""
+
+    CYCLES = 0
+    BEATS = 1
+    DRAIN_STALLS = 2
+    EMIT_STALLS = 3
+
+
+#: Bytes of one addressed word on the link.
+SPACE_BYTES = {
+    Space.PROGRAM: 4,
+    Space.TABLE: 4,
+    Space.WEIGHT: 4,
+    Space.ACTIVATION: 8,
+    Space.RESULT: 4,
+    Space.COUNTER: 4,
+}
