@@ -33,7 +33,7 @@ _MAKE_VARIABLES = {
 }
 
 
-class ToolMissing(PlumError):  # noqa: N818  (reads as what it says)
+class ToolMissing(PlumError):
     """A program that a task needs is not installed, or cannot be used as it is.
 
     *Parameters*: ``tool``, its name; ``needed_by``, what needs it; ``remedy``, what to do.
@@ -103,8 +103,8 @@ def verilator_env() -> dict[str, str]:
 
     Only those that differ from the current environment's needs are in it, so merge them:
     `subprocess.run(["verilator", ...], env={**os.environ, **verilator_env()})`. For cocotb's
-    Python runner, which reads `os.environ`, use `verilator_environment()`. Build in a folder without
-    spaces in its path, and copy C++ sources there.
+    Python runner, which reads `os.environ`, use `verilator_environment()`. Build in a folder
+    without spaces in its path (`cache_dir()` has none), and copy C++ sources there.
     """
     needed_by = "the simulation of the gateware"
     root = _python_package("verilator")
