@@ -1,0 +1,259 @@
+"""`plum`: the command line. `python -m plum_hw` is the same.
+
+Commands only parse, call and print; the work is in the packages. Every command that reports takes
+`--json`; every error is one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from plum_host.bundle import Bundle
+from rich.table import Table
+
+from plum_hw import __version__, console
+from plum_hw.boards import boards as all_boards
+from plum_hw.build import build_command
+from plum_hw.compiler import check_network, compile_network
+from plum_hw.config import preset
+from plum_hw.demo import demo_command
+from plum_hw.inference import print_result, run_bundle
+from plum_hw.ir import load_network
+
+app = typer.Typer(
+    name="plum",
+    help="Accelerators for signed-binary networks: compile, simulate, build, run.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+NetworkArg = Annotated[Path, typer.Argument(help="Network file (.qnet).", metavar="NETWORK")]
+BundleArg = Annotated[Path, typer.Argument(help="Compiled bundle (.plum).", metavar="BUNDLE")]
+ArrayOption = Annotated[str, typer.Option("--array", help="Array preset.", metavar="PRESET")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")]
+
+
+@app.callback(invoke_without_command=True)
+def plum(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Accelerators for signed-binary networks: compile, simulate, build, run."""
+    if version:
+        console.out.print(f"plum_hw {__version__}")
+        raise typer.Exit
+
+
+@app.command("compile")
+def compile_command(
+    network: NetworkArg,
+    array: ArrayOption,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Bundle to write.", show_default="NETWORK's name.plum"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Place, schedule and pack a network for one array; predict its cycles."""
+    bundle = compile_network(load_network(network), preset(array))
+    target = output or network.with_suffix(".plum")
+    bundle.save(target)
+    if as_json:
+        console.print_json({"bundle": str(target), **cycles_report(bundle)})
+    else:
+        print_cycles(bundle)
+        console.out.print(f"Wrote {target} ({target.stat().st_size:,} bytes).", soft_wrap=True)
+
+
+@app.command()
+def check(network: NetworkArg, array: ArrayOption, as_json: JsonOption = False) -> None:
+    """Name everything the array cannot do of a network, before anything is built.
+
+    Exit code 1 when there is something.
+    """
+    problems = check_network(load_network(network), preset(array))
+    if as_json:
+        console.print_json(
+            {
+                "network": str(network),
+                "array": array,
+                "supported": not problems,
+                "problems": [
+                    {"layer": item.layer, "what": item.what, "remedy": item.remedy}
+                    for item in problems
+                ],
+            }
+        )
+    elif problems:
+        for item in problems:
+            where = f"layer {item.layer}: " if item.layer else ""
+            console.out.print(f"{where}{item.what}; {item.remedy}", markup=False, soft_wrap=True)
+    else:
+        console.out.print(f"{network}: runs on {array}", soft_wrap=True)
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def run(
+    bundle: BundleArg,
+    images: Annotated[Path, typer.Option(help="Images: .npz, .npy or idx, unsigned 8-bit.")],
+    device: Annotated[
+        str, typer.Option(help="golden, virtual, a serial port, or socket://HOST:PORT.")
+    ] = "virtual",
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels, where the image file has none.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Classify images on a device and compare every output with the golden machine."""
+    result = run_bundle(
+        Bundle.load(bundle), images, device=device, labels_file=labels, limit=limit
+    )
+    if as_json:
+        console.print_json(result.as_dict())
+    else:
+        print_result(result)
+    if not result.equal_to_golden or not result.cycles_as_predicted:
+        raise typer.Exit(1)
+
+
+@app.command()
+def cycles(bundle: BundleArg, as_json: JsonOption = False) -> None:
+    """Predicted cycles of each layer, and what bounds it."""
+    loaded = Bundle.load(bundle)
+    if as_json:
+        console.print_json(cycles_report(loaded))
+    else:
+        print_cycles(loaded)
+
+
+@app.command()
+def info(bundle: BundleArg, as_json: JsonOption = False) -> None:
+    """What a bundle holds: network, array, memories."""
+    loaded = Bundle.load(bundle)
+    report = info_report(loaded)
+    if as_json:
+        console.print_json(report)
+        return
+    table = Table(show_header=False, title=str(bundle))
+    for key, value in report.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {part}" for name, part in value.items())
+        table.add_row(key, str(value))
+    console.out.print(table)
+
+
+@app.command("boards")
+def boards_command(as_json: JsonOption = False) -> None:
+    """Boards that `plum build` knows."""
+    found = sorted(all_boards().values(), key=lambda item: item.name)
+    if as_json:
+        console.print_json(
+            [
+                {
+                    "board": item.name,
+                    "title": item.title,
+                    "part": item.part,
+                    "array": item.array,
+                    "clusters": preset(item.array).clusters,
+                    "clock_mhz": item.clock_hz / 1e6,
+                    "capacity": item.capacity.as_dict(),
+                }
+                for item in found
+            ]
+        )
+        return
+    table = Table("board", "title", "part", "array", "clusters", "clock")
+    for item in found:
+        table.add_row(
+            item.name,
+            item.title,
+            item.part,
+            item.array,
+            str(preset(item.array).clusters),
+            f"{item.clock_hz / 1e6:g} MHz",
+        )
+    console.out.print(table)
+
+
+app.command("build")(build_command)
+app.command("demo")(demo_command)
+
+
+def cycles_report(bundle: Bundle) -> dict[str, Any]:
+    """`plum cycles --json`: the prediction, layer by layer."""
+    manifest = bundle.manifest
+    keys = (
+        "name",
+        "op",
+        "cycles",
+        "beats",
+        "macs",
+        "density",
+        "group",
+        "lane_use",
+        "bound_by",
+    )
+    return {
+        "network": manifest["network"]["name"],
+        "array": manifest["config"]["name"],
+        "predicted_cycles": manifest["predicted_cycles"],
+        "layers": [{key: layer[key] for key in keys} for layer in manifest["layers"]],
+    }
+
+
+def print_cycles(bundle: Bundle) -> None:
+    """The prediction as a table."""
+    report = cycles_report(bundle)
+    table = Table(title=f"{report['network']} on {report['array']}")
+    for heading in ("layer", "op", "cycles", "share", "MAC", "density", "T", "lanes", "bound by"):
+        table.add_column(heading, justify="left" if heading in ("layer", "op") else "right")
+    total = report["predicted_cycles"]
+    for layer in report["layers"]:
+        table.add_row(
+            layer["name"],
+            layer["op"],
+            f"{layer['cycles']:,}",
+            f"{100 * layer['cycles'] / total:.1f} %",
+            f"{layer['macs']:,}",
+            "-" if layer["density"] is None else f"{layer['density']:.3f}",
+            str(layer["group"]),
+            f"{100 * layer['lane_use']:.0f} %",
+            layer["bound_by"],
+        )
+    table.add_section()
+    macs = sum(layer["macs"] for layer in report["layers"])
+    table.add_row("network", "", f"{total:,}", "", f"{macs:,}", style="bold")
+    console.out.print(table)
+
+
+def info_report(bundle: Bundle) -> dict[str, Any]:
+    """`plum info --json`."""
+    manifest = bundle.manifest
+    config = manifest["config"]
+    used = {
+        kind: max(len(part) for part in getattr(bundle, kind))
+        for kind in ("program", "table", "weight")
+    }
+    return {
+        "network": manifest["network"],
+        "array": config["name"],
+        "clusters": config["clusters"],
+        "lanes": config["lanes"],
+        "digest": manifest["digest"],
+        "input": manifest["input"]["shape"],
+        "output": manifest["output"]["shape"],
+        "layers": len(manifest["layers"]),
+        "predicted_cycles": manifest["predicted_cycles"],
+        "words": {
+            kind: f"{count} of {config[f'{kind}_depth']}" for kind, count in used.items()
+        },
+    }
+
+
+def main() -> None:
+    """Entry point of `plum`."""
+    console.run(app, "plum")

@@ -1,0 +1,1 @@
+"""Reports on what was built: resources by open synthesis."""

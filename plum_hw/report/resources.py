@@ -1,0 +1,144 @@
+"""Resources of a design by open synthesis (Yosys), whole and block by block.
+
+The whole design is flattened, as a vendor tool would; the share of each block is counted in a second
+run that keeps the hierarchy, so the blocks' sum differs a little from the total. Neither is placed
+and routed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from plum_hw.errors import BuildError
+from plum_hw.tools import cache_dir, tool_versions, yosys_command
+
+#: Yosys may take this long for one synthesis run before it is stopped.
+SYNTHESIS_SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Resources:
+    """LUTs (LUT RAM included), flip-flops, block RAMs (36 kbit, halves counted as 0.5), DSP blocks."""
+
+    lut: int = 0
+    ff: int = 0
+    ram: float = 0
+    dsp: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(
+            self.lut + other.lut, self.ff + other.ff, self.ram + other.ram, self.dsp + other.dsp
+        )
+
+    def times(self, count: int) -> Resources:
+        """The resources of `count` instances."""
+        return Resources(self.lut * count, self.ff * count, self.ram * count, self.dsp * count)
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+#: Cost of each 7-series cell, by pattern of its name. LUT RAM and shift registers take LUT sites.
+#: Ref: AMD UG474, UG473, UG479.
+XC7_CELLS: tuple[tuple[re.Pattern[str], Resources], ...] = tuple(
+    (re.compile(pattern), cost)
+    for pattern, cost in (
+        (r"LUT[1-6]|INV", Resources(lut=1)),
+        (r"RAM(32|64)X1S(_1)?|SRL16E|SRLC16E|SRLC32E", Resources(lut=1)),
+        (r"RAM(32|64)X1D(_1)?|RAM128X1S", Resources(lut=2)),
+        (r"RAM(32|64)M|RAM128X1D|RAM256X1S", Resources(lut=4)),
+        (r"FD[RSCP]E(_1)?|LD[CP]E", Resources(ff=1)),
+        (r"RAMB36E1", Resources(ram=1)),
+        (r"RAMB18E1", Resources(ram=0.5)),
+        (r"DSP48E1", Resources(dsp=1)),
+        # Carry chains and wide multiplexers sit beside the LUTs; pads and clock buffers are free.
+        (r"CARRY4|MUXF[78]|[IO]BUF|BUFG(CTRL)?|OBUFT|IOBUF|VCC|GND", Resources()),
+    )
+)
+
+
+def cell_cost(cell: str) -> Resources:
+    """Resources of one 7-series cell; an unknown cell is a BuildError, never silently free."""
+    for pattern, cost in XC7_CELLS:
+        if pattern.fullmatch(cell):
+            return cost
+    raise BuildError(f"synthesis left a cell {cell!r} whose resources are not known")
+
+
+def _module_totals(stat: Mapping[str, Any]) -> dict[str, Resources]:
+    """Resources of each module of `stat -json`, with everything below it."""
+    modules = {name.lstrip("\\"): data["num_cells_by_type"] for name, data in stat["modules"].items()}
+    totals: dict[str, Resources] = {}
+
+    def total(name: str) -> Resources:
+        if name not in totals:
+            result = Resources()
+            for cell, count in modules[name].items():
+                cell = cell.lstrip("\\")
+                one = total(cell) if cell in modules else cell_cost(cell)
+                result += one.times(int(count))
+            totals[name] = result
+        return totals[name]
+
+    for name in modules:
+        total(name)
+    return totals
+
+
+def _synthesise(verilog: str, top: str, *, flatten: bool) -> dict[str, Resources]:
+    """One Yosys run; module name -> resources with everything below."""
+    options = "-flatten -abc9" if flatten else "-abc9"
+    script = (
+        f"read_verilog -sv design.v; synth_xilinx -family xc7 {options} -top {top}; "
+        "tee -o stat.json stat -tech xilinx -json"
+    )
+    key = hashlib.sha256("\n".join((str(tool_versions()["yosys"]), script, verilog)).encode()).hexdigest()
+    cached = cache_dir() / "synthesis" / f"{key}.json"
+    if cached.exists():
+        stat = json.loads(cached.read_text())
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "design.v").write_text(verilog)
+            try:
+                run = subprocess.run(
+                    [*yosys_command(), "-q", "-p", script],
+                    cwd=folder,
+                    capture_output=True,
+                    text=True,
+                    timeout=SYNTHESIS_SECONDS,
+                )
+            except subprocess.TimeoutExpired:
+                raise BuildError(
+                    f"synthesis took more than {SYNTHESIS_SECONDS} s and was stopped"
+                ) from None
+            if run.returncode:
+                last = (run.stderr.strip() or run.stdout.strip() or "no message").splitlines()[-1]
+                raise BuildError(f"synthesis failed: {last}")
+            stat = json.loads(Path(folder, "stat.json").read_text())
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        scratch = cached.with_suffix(f".{os.getpid()}.tmp")
+        scratch.write_text(json.dumps(stat))
+        scratch.replace(cached)
+    return _module_totals(stat)
+
+
+def synthesise(
+    verilog: str, top: str = "top", progress: Callable[[str], None] = lambda text: None
+) -> tuple[Resources, dict[str, Resources]]:
+    """Resources of `verilog` on 7-series parts: (whole design, by block).
+
+    The blocks are the modules of the design's hierarchy, by dotted path (`top.accelerator.cluster_0`).
+    """
+    progress("synthesis of the whole design (Yosys, flattened)")
+    whole = _synthesise(verilog, top, flatten=True)[top]
+    progress("synthesis block by block (Yosys, hierarchy kept)")
+    return whole, _synthesise(verilog, top, flatten=False)
