@@ -33,12 +33,12 @@ find_python() {
     for name in ${PLUM_PYTHON:+"$PLUM_PYTHON"} python3 python3.13 python3.12 python3.11; do
         python=$(command -v -- "$name") || continue
         version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
-        found+=" $name is $version;"
+        found+="${found:+, }$name is $version"
         if "$python" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))'; then
             return
         fi
     done
-    die "Python 3.11 or newer is needed;${found:- there is no python3 here.} Install one, or name one in PLUM_PYTHON."
+    die "Python 3.11 or newer is needed (${found:-there is no python3 here}); install one, or name one in PLUM_PYTHON."
 }
 
 # Prints one word for each thing that this Python lacks.
@@ -72,9 +72,14 @@ END
 
 # --- System packages -----------------------------------------------------------------------------
 
-needed=() needed_why=() useful=() useful_why=()
+# Useful packages that could not be had are named once, and then left alone (`without`, kept with
+# the environment).
+needed=() needed_why=() useful=() useful_why=() without=()
 need() { needed+=("$1") needed_why+=("$2"); }
-want() { useful+=("$1") useful_why+=("$2"); }
+want() {
+    if [[ " ${without[*]} " == *" $1 "* ]]; then return; fi
+    useful+=("$1") useful_why+=("$2")
+}
 
 has_header() { printf '#include <%s>\n' "$1" | c++ -E -x c++ - >/dev/null 2>&1; }
 
@@ -137,6 +142,7 @@ install_system() {
         if ((${#useful[@]})); then
             say "not installed here, and useful:"
             list "${useful[@]}" -- "${useful_why[@]}"
+            without+=("${useful[@]}")
         fi
         ((${#needed[@]})) || return 0
         say "missing here, and this user may not install it:"
@@ -152,7 +158,9 @@ install_system() {
         apt_install "${needed[@]}" || die "apt-get could not install: ${needed[*]}"
     fi
     for package in "${useful[@]}"; do
-        apt_install "$package" || say "apt-get could not install $package; going on without"
+        apt_install "$package" && continue
+        say "apt-get could not install $package; going on without"
+        without+=("$package")
     done
 }
 
@@ -174,7 +182,6 @@ find_venv() {
 
 install_python() {
     local extras=$1 extra place key had_place="" had_key="" had_extras="" stamp missing=""
-    find_venv
     stamp=$venv/plum-installed
     place="$root $("$python" -c 'import sys; print(sys.base_prefix, sys.version.split()[0])')"
     key=$(cd "$root" && cat pyproject.toml "$lock_file" | sha256sum | cut -c1-64)
@@ -209,12 +216,13 @@ install_python() {
 # set_up COMMAND EXTRAS: all set-up; a second one in the same checkout waits for the first.
 set_up() {
     find_python
+    find_venv
+    if [[ -f $venv/plum-without ]]; then mapfile -t without <"$venv/plum-without"; fi
+    exec 9<"$root"
+    if command -v flock >/dev/null; then flock 9; fi
     install_system "$1"
-    if command -v flock >/dev/null; then
-        exec 9<"$root"
-        flock 9
-    fi
     install_python "$2"
+    if ((${#without[@]})); then printf '%s\n' "${without[@]}" >"$venv/plum-without"; fi
     exec 9<&-
     export VIRTUAL_ENV=$venv PATH="$venv/bin:$PATH"
     unset PYTHONHOME
