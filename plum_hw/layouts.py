@@ -15,6 +15,7 @@ from plum_host.protocol import (  # noqa: F401  (the gateware takes the protocol
     LAYER_COUNTERS,
     MAGIC,
     PROTOCOL_VERSION,
+    READ_ONLY_SPACES,
     SPACE_BYTES,
     Counter,
     Op,
@@ -197,3 +198,25 @@ def requant_layout(config: ArrayConfig) -> Layout:
     )
     assert layout.words == 4
     return layout
+
+
+def space_words(config: ArrayConfig) -> dict[Space, int]:
+    """Words that the link can address in each space of one cluster."""
+    return {
+        Space.PROGRAM: config.program_depth,
+        Space.TABLE: config.table_depth,
+        Space.WEIGHT: config.weight_depth,
+        Space.ACTIVATION: config.act_depth * config.groups,
+        Space.RESULT: config.result_depth,
+        Space.COUNTER: LAYER_COUNTERS + config.layer_counters,
+    }
+
+
+def identity(config: ArrayConfig) -> bytes:
+    """Payload of the answer to IDENTIFY: three words of eight bytes."""
+    return (
+        MAGIC
+        + bytes([PROTOCOL_VERSION, config.clusters])
+        + bytes.fromhex(config.digest)
+        + config.packet_bytes.to_bytes(2, "little")
+    )

@@ -66,3 +66,6 @@ SPACE_BYTES = {
     Space.RESULT: 4,
     Space.COUNTER: 4,
 }
+
+#: Spaces that only the device writes.
+READ_ONLY_SPACES = frozenset({Space.RESULT, Space.COUNTER})

@@ -1,0 +1,1 @@
+"""Link: bytes in, framed packets, commands to the clusters, framed answers, bytes out."""

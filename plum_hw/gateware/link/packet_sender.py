@@ -1,0 +1,50 @@
+"""Packets out: appends the checksum."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.crc import catalog
+from amaranth.lib.wiring import In, Out
+
+from plum_hw.gateware.link.symbols import Mark, Symbol
+
+
+class PacketSender(wiring.Component):
+    """Puts the CRC-32 of a body behind it.
+
+    Bytes pass through in the same cycle; between a body's last byte and its END four more follow.
+
+    Members
+    -------
+    i : bodies
+    o : packets with their CRC
+    """
+
+    i: In(stream.Signature(Symbol))
+    o: Out(stream.Signature(Symbol))
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC().create()
+        number = Signal(2)
+        appended = Signal()
+        restart = Signal(init=1)
+
+        is_data = self.i.payload.mark == Mark.DATA
+        m.d.comb += [
+            crc.data.eq(self.i.payload.data),
+            crc.valid.eq(self.i.valid & self.i.ready & is_data),
+            crc.start.eq(crc.valid & restart),
+            self.o.valid.eq(self.i.valid),
+        ]
+        with m.If(is_data | appended):
+            m.d.comb += [self.o.payload.eq(self.i.payload), self.i.ready.eq(self.o.ready)]
+            with m.If(self.i.valid & self.o.ready):
+                m.d.sync += [restart.eq(~is_data), appended.eq(0)]
+        with m.Else():
+            m.d.comb += [
+                self.o.payload.data.eq(crc.crc.word_select(number, 8)),
+                self.o.payload.mark.eq(Mark.DATA),
+            ]
+            with m.If(self.i.valid & self.o.ready):
+                m.d.sync += [number.eq(number + 1), appended.eq(number == 3)]
+        return m
