@@ -29,7 +29,7 @@ from .layers import (
     RequantLayer,
     WeightLayer,
 )
-from .limits import check_int, check_name, show
+from .limits import check_int, check_name, show, show_path
 from .network import Network
 
 FORMAT = "plum-network"
@@ -49,7 +49,8 @@ _DTYPES = {"I8": "<i1", "I32": "<i4", "I64": "<i8"}
 _DTYPE_NAMES = {1: "I8", 4: "I32", 8: "I64"}
 _TENSORS = ("scale", "bias", "window", "residual")
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Takes an unterminated string whole, so that the scan stays linear in any input.
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
@@ -322,17 +323,18 @@ def loads_network(data: bytes | bytearray | memoryview) -> Network:
 def load_network(path: str | os.PathLike[str]) -> Network:
     """Read a network file; `NetworkError`, naming the file, if that is not possible."""
     try:
+        status = os.stat(path)  # before opening, which waits where the path is a pipe
+        if stat.S_ISDIR(status.st_mode):
+            _fail("is a directory, must be a network file")
+        if not stat.S_ISREG(status.st_mode):
+            _fail("is not a regular file")
+        if status.st_size > limits.MAX_FILE_BYTES:
+            _fail(f"has {status.st_size} bytes, must be at most {limits.MAX_FILE_BYTES}")
         with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                _fail("is not a regular file")
-            if status.st_size > limits.MAX_FILE_BYTES:
-                _fail(f"has {status.st_size} bytes, must be at most {limits.MAX_FILE_BYTES}")
             data = file.read(limits.MAX_FILE_BYTES + 1)
         return loads_network(data)
-    except OSError as error:
-        raise NetworkError(
-            f"{os.fspath(path)}: cannot be read: {error.strerror or error}"
-        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise NetworkError(f"{show_path(path)}: cannot be read: {reason}") from None
     except NetworkError as error:
-        raise NetworkError(f"{os.fspath(path)}: {error}") from None
+        raise NetworkError(f"{show_path(path)}: {error}") from None

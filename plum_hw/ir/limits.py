@@ -1,12 +1,13 @@
 """Size limits of a network and its file, and the checks that quote a wrong value."""
 
+import os
 import re
 from typing import Any
 
 from plum_hw.errors import NetworkError
 
 MAX_FILE_BYTES = 256 << 20
-MAX_HEADER_BYTES = 8 << 20
+MAX_HEADER_BYTES = 2 << 20
 MAX_JSON_DEPTH = 8
 MAX_LAYERS = 1024
 MAX_CHANNELS = 1 << 16
@@ -31,6 +32,12 @@ def show(value: Any) -> str:
         return f"a {type(value).__name__} of {len(value)} items"
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def show_path(path: str | os.PathLike[str]) -> str:
+    """A path as typed; escaped where it holds what is not printable."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
 
 
 def check_name(value: Any, what: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from plum_hw.errors import NetworkError
 
 from . import limits
 from .layers import AvgPool, Dense, InputSpec, Layer, RequantLayer, Shape, WeightLayer
-from .limits import check_name, show
+from .limits import check_name, show, show_path
 
 _INT32 = (-(1 << 31), (1 << 31) - 1)
 _BLOCK = 1 << 20
@@ -286,13 +287,18 @@ class Network:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network file, replacing ``path`` in one step; NetworkError if it cannot."""
         target = Path(path)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+        data = self.to_bytes()
+        partial: Path | None = None
         try:
-            partial.write_bytes(self.to_bytes())
+            partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+            partial.write_bytes(data)
             partial.replace(target)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise NetworkError(f"cannot write {target}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:
+            if partial is not None:
+                with suppress(OSError, ValueError):
+                    partial.unlink()
+            reason = getattr(error, "strerror", None) or error
+            raise NetworkError(f"cannot write {show_path(path)}: {reason}") from None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Network) and self.digest() == other.digest()

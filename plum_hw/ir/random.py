@@ -467,9 +467,10 @@ def random_network(
 
     *Parameters*: ``max_layers``, at least 1; ``max_macs`` an image; ``max_kernel`` of a side, of
     convolutions and pools; ``min_width``, ``max_width``: height and width of the input, and the
-    largest of any map; ``max_channels``; ``ops``, of `OPS`; ``schemes``; ``in_bits``, ``out_bits``, ``weight_bits``: lowest and highest width (the last of
-    scheme ``int``); ``window``: whether window terms may appear; ``logits``: whether the last layer
-    gives logits (None draws it; needs ``dense`` in ``ops``).
+    largest of any map; ``max_channels``; ``ops``, of `OPS`; ``schemes``; ``in_bits``, ``out_bits``,
+    ``weight_bits``: lowest and highest width (the last of scheme ``int``); ``window``: whether
+    window terms may appear; ``logits``: whether the last layer gives logits (None draws it; needs
+    ``dense`` in ``ops``).
 
     Raises `ConfigError` for a limit that leaves nothing to draw.
     """
