@@ -100,7 +100,7 @@ find_gaps() {
             want "python$version-dev" "lets Python packages compile their fast parts"
         fi
     fi
-    command -v g++ >/dev/null && command -v c++ >/dev/null || need g++ "compiles the simulated hardware"
+    { command -v g++ && command -v c++; } >/dev/null || need g++ "compiles the simulated hardware"
     command -v make >/dev/null || need make "drives that compilation"
     command -v perl >/dev/null || need perl "runs Verilator"
     command -v ccache >/dev/null || want ccache "makes the second compilation of the same hardware quick"
