@@ -11,6 +11,10 @@ import enum
 PROTOCOL_VERSION = 1
 MAGIC = b"PLUM"
 BROADCAST = 0xFF
+#: No device has a larger packet body (`ArrayConfig.packet_bytes` is what one device takes).
+MAX_PACKET_BYTES = 4096
+#: Line rate of boards on a serial port.
+BAUD_RATE = 1_000_000
 #: First counter that holds the cycles of a layer; COUNTER word 16 + i is layer i.
 LAYER_COUNTERS = 16
 

@@ -1,0 +1,13 @@
+"""Ways to a device. All carry packets; what a device is called says which one is opened."""
+
+from plum_host.transports.base import DamagedPacketError, StreamTransport, Transport
+from plum_host.transports.find import open_transport
+from plum_host.transports.serial_port import SerialTransport
+
+__all__ = [
+    "DamagedPacketError",
+    "SerialTransport",
+    "StreamTransport",
+    "Transport",
+    "open_transport",
+]

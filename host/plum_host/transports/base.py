@@ -1,0 +1,84 @@
+"""What every way to a device has in common."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+
+from plum_host.errors import DeviceTimeoutError, ProtocolError
+from plum_host.packets import END, PacketParser, encode
+from plum_host.protocol import MAX_PACKET_BYTES
+
+
+class DamagedPacketError(ProtocolError):
+    """A packet arrived that is not what the device sent."""
+
+
+class Transport(ABC):
+    """Carries packets to one device and back. Bodies only: framing and checksum are its own matter.
+
+    A packet may be lost or damaged on the way; `plum_host.session` asks again.
+    """
+
+    #: What the device is called, for messages.
+    name: str
+
+    @abstractmethod
+    def send(self, body: bytes) -> None:
+        """Send one packet; a TransportError when the way is broken."""
+
+    @abstractmethod
+    def receive(self, deadline: float) -> bytes:
+        """Body of the next packet.
+
+        Raises
+        ------
+        DeviceTimeoutError : none came before `deadline` (of `time.monotonic`)
+        DamagedPacketError : one came, damaged
+        TransportError : the way is broken
+        """
+
+    @abstractmethod
+    def resync(self) -> None:
+        """Make the device forget a request that it received in part, and drop what was received."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the device free. It may be called again."""
+
+
+class StreamTransport(Transport):
+    """A transport over a stream of bytes."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._parser = PacketParser(MAX_PACKET_BYTES)
+        self._packets: deque[bytes | None] = deque()
+
+    @abstractmethod
+    def _write(self, data: bytes) -> None:
+        """Send all of `data`."""
+
+    @abstractmethod
+    def _read(self, seconds: float) -> bytes:
+        """What has come, after at most that time; nothing if nothing came."""
+
+    def send(self, body: bytes) -> None:
+        self._write(encode(body))
+
+    def receive(self, deadline: float) -> bytes:
+        while not self._packets:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise DeviceTimeoutError(f"{self.name}: no answer in time")
+            self._packets.extend(self._parser.feed(self._read(left)))
+        packet = self._packets.popleft()
+        if packet is None:
+            raise DamagedPacketError(f"{self.name}: a damaged packet arrived")
+        return packet
+
+    def resync(self) -> None:
+        self._parser.clear()
+        self._packets.clear()
+        self._write(END)

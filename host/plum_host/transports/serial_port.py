@@ -1,0 +1,93 @@
+"""Serial ports, and through pyserial's URLs everything that looks like one: `socket://HOST:PORT`."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+import serial
+
+from plum_host.errors import TransportError
+from plum_host.protocol import BAUD_RATE
+from plum_host.transports.base import StreamTransport
+
+#: Longest wait in one read, so that Ctrl-C and closing are noticed.
+_SLICE_SECONDS = 0.25
+_READ_BYTES = 4096
+
+
+class SerialTransport(StreamTransport):
+    """A device on a serial port or a pyserial URL.
+
+    Parameters
+    ----------
+    port : name of the port, or a URL
+    baud : line rate; a socket has none
+    on_close : called when the transport is closed
+
+    Raises
+    ------
+    TransportError : the port does not exist, is busy, or may not be opened
+    """
+
+    def __init__(
+        self, port: str, *, baud: int = BAUD_RATE, on_close: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(port)
+        self._on_close = on_close
+        try:
+            # Two programs on one port would take each other's answers.
+            options = {} if "://" in port else {"exclusive": True}
+            self._port = serial.serial_for_url(
+                port, baudrate=baud, timeout=0, write_timeout=10.0, **options
+            )
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise TransportError(f"cannot open {port}: {_reason(error)}") from None
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._port.write(data)
+        except (serial.SerialException, OSError) as error:
+            raise self._broken(error) from None
+
+    def _read(self, seconds: float) -> bytes:
+        try:
+            self._port.timeout = min(seconds, _SLICE_SECONDS)
+            first = self._port.read(1)
+            if not first:
+                return b""
+            self._port.timeout = 0
+            return first + self._port.read(_READ_BYTES)
+        except (serial.SerialException, OSError, TypeError) as error:
+            # pyserial raises TypeError where another thread has closed the port.
+            raise self._broken(error) from None
+
+    def _broken(self, error: Exception) -> TransportError:
+        return TransportError(
+            f"{self.name}: the connection broke ({_reason(error)}): "
+            "the device is gone, or another program holds it"
+        )
+
+    def close(self) -> None:
+        self._port.close()
+        if self._on_close is not None:
+            on_close, self._on_close = self._on_close, None
+            on_close()
+
+
+_REMEDIES = {
+    errno.ENOENT: "no such port; `python -m serial.tools.list_ports` lists those there are",
+    errno.EACCES: "permission denied; on Linux the user must be in the group 'dialout'",
+    errno.EBUSY: "another program uses it",
+    errno.EAGAIN: "another program uses it",
+    errno.EWOULDBLOCK: "another program uses it",
+    errno.ECONNREFUSED: "connection refused: nothing listens there",
+}
+
+
+def _reason(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    cause = error.__context__
+    if number is None and isinstance(cause, OSError):
+        number = cause.errno
+    return _REMEDIES.get(number, str(error).strip() or type(error).__name__)

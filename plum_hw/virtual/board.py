@@ -1,0 +1,107 @@
+"""A virtual board: the accelerator's gateware, simulated behind a socket."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from types import TracebackType
+
+from plum_hw.config import ArrayConfig
+from plum_hw.errors import BuildError
+from plum_hw.virtual.build import Progress, build_board
+
+_STOP_SECONDS = 5.0
+
+
+class VirtualBoard:
+    """The whole accelerator in Verilator, as a process of its own that ends with this one.
+
+    What a serial port is for a real board, `url` is for this one; one client at a time. Nothing is
+    simulated while no byte moves and no run is in progress.
+
+    Parameters
+    ----------
+    config : the array
+    port : TCP port on the loopback interface; 0 lets the system choose
+    trace : file for waves (FST); such a board is slower
+    progress : called with a line for each step of the first build
+
+    Raises
+    ------
+    PlumError : a tool is missing, the build failed, or the port is taken
+    """
+
+    def __init__(
+        self,
+        config: ArrayConfig,
+        *,
+        port: int = 0,
+        trace: Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.config = config
+        program = build_board(config, trace=trace is not None, progress=progress)
+        # Longer than any request is on its way through the device without a byte on the line.
+        quiet_cycles = 8 * config.packet_bytes + 4096
+        arguments = [str(os.getpid()), str(port), str(quiet_cycles)]
+        if trace is not None:
+            arguments.append(str(trace))
+        self._process = subprocess.Popen(
+            [str(program), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._simulated: tuple[int, float] | None = None
+        assert self._process.stdout is not None
+        said = re.fullmatch(r"port (\d+)", self._process.stdout.readline().strip())
+        if said is None:
+            _, errors = self._process.communicate()
+            reason = errors.strip() or f"exit code {self._process.returncode}"
+            raise BuildError(f"the virtual board did not start on port {port}: {reason}")
+        self.port = int(said[1])
+
+    @property
+    def url(self) -> str:
+        """What pyserial, and so `plum_host`, opens."""
+        return f"socket://127.0.0.1:{self.port}"
+
+    @property
+    def cycles_per_second(self) -> float | None:
+        """Speed of the simulation while it had something to do; known after `close`."""
+        if self._simulated is None or not self._simulated[1]:
+            return None
+        cycles, seconds = self._simulated
+        return cycles / seconds
+
+    def wait(self) -> None:
+        """Until the board's process has ended."""
+        self._process.wait()
+
+    def close(self) -> None:
+        """End the board. It may be called again."""
+        assert self._process.stdout is not None
+        if self._process.stdout.closed:
+            return
+        self._process.terminate()
+        try:
+            output, _ = self._process.communicate(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            output, _ = self._process.communicate()
+        if match := re.search(r"cycles (\d+) seconds ([\d.]+)", output):
+            self._simulated = int(match[1]), float(match[2])
+
+    def __enter__(self) -> VirtualBoard:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,144 @@
+"""Makes the virtual board's program: Verilog from Amaranth, a binary from Verilator, both cached."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import plum_host.protocol
+
+import plum_hw
+from plum_hw.config import ArrayConfig
+from plum_hw.errors import BuildError
+from plum_hw.tools import cache_dir, tool_versions, verilator_env
+
+Progress = Callable[[str], None]
+
+_HARNESS = Path(__file__).with_name("harness.cpp")
+_TOP = "accelerator"
+_VERILATOR_FLAGS = (
+    "--cc --exe --build -j 2 -O3 --x-assign fast --x-initial fast --no-assert "
+    f"--top-module {_TOP} --prefix Vboard -Mdir obj -o board "
+    "-Wno-fatal -Wno-WIDTH -MAKEFLAGS OPT_FAST=-O2 -MAKEFLAGS OPT_GLOBAL=-O2"
+).split()
+
+
+def emit_verilog(config: ArrayConfig) -> str:
+    """Verilog of the accelerator: the same text from run to run."""
+    # Elaboration is slow to import, and a cached board needs none of it.
+    from amaranth.back import verilog
+
+    from plum_hw.gateware.accelerator import Accelerator
+
+    device = Accelerator(config)
+    # Verilator mangles the double underscores of Amaranth's own port names.
+    ports = {
+        "rx_payload": device.rx.payload,
+        "rx_valid": device.rx.valid,
+        "rx_ready": device.rx.ready,
+        "tx_payload": device.tx.payload,
+        "tx_valid": device.tx.valid,
+        "tx_ready": device.tx.ready,
+        "busy": device.busy,
+    }
+    return verilog.convert(
+        device,
+        name=_TOP,
+        ports={name: (signal, None) for name, signal in ports.items()},
+        emit_src=False,
+        strip_internal_attrs=True,
+    )
+
+
+def build_board(
+    config: ArrayConfig, *, trace: bool = False, progress: Progress | None = None
+) -> Path:
+    """The program of a virtual board; made on first use, about a minute.
+
+    Parameters
+    ----------
+    config : the array
+    trace : able to write waves, which makes it slower
+    progress : called with a line for each step that takes time
+    """
+    report = progress or (lambda line: None)
+    root = cache_dir() / "virtual"
+    root.mkdir(parents=True, exist_ok=True)
+    versions = {name: tool_versions()[name] for name in ("amaranth", "verilator", "c++")}
+
+    verilog = root / f"{_digest(_sources_digest(), config.digest, versions)}.v"
+    with _lock(verilog):
+        if not verilog.exists():
+            report(f"writing the Verilog of {config.name}")
+            _write_whole(verilog, emit_verilog(config))
+    flags = [*_VERILATOR_FLAGS, *(["--trace-fst"] if trace else [])]
+    board = root / _digest(verilog.read_text(), _HARNESS.read_text(), flags, versions)
+    with _lock(board):
+        if not board.exists():
+            report(f"compiling the simulation of {config.name} with Verilator (once)")
+            _compile(verilog, flags, board)
+    return board
+
+
+def _compile(verilog: Path, flags: list[str], target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        work = Path(folder)
+        shutil.copy(verilog, work / f"{_TOP}.v")
+        shutil.copy(_HARNESS, work)
+        command = ["verilator", *flags, f"{_TOP}.v", _HARNESS.name]
+        result = subprocess.run(
+            command,
+            cwd=work,
+            env={**os.environ, **verilator_env()},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            log = target.with_suffix(".log")
+            _write_whole(log, result.stdout)
+            errors = [line for line in result.stdout.splitlines() if "rror" in line]
+            first = errors[0].strip() if errors else f"exit code {result.returncode}"
+            raise BuildError(f"compiling the virtual board failed: {first} (whole log: {log})")
+        os.replace(work / "obj" / "board", target)
+
+
+def _sources_digest() -> str:
+    """Of everything that the Verilog is made from, so that a known array is not elaborated again."""
+    package = Path(plum_hw.__file__).parent
+    files = [
+        *sorted((package / "gateware").rglob("*.py")),
+        *(package / name for name in ("config.py", "layouts.py", "timing.py")),
+        Path(plum_host.protocol.__file__),
+        Path(__file__),
+    ]
+    return _digest([[file.name, file.read_text()] for file in files])
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that others see whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Let one process at a time make `path`; the others wait and find it made."""
+    with open(path.with_name(path.name + ".lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,253 @@
+// Virtual board: the compiled accelerator behind a loopback TCP socket.
+//
+//     board PARENT PORT QUIET [TRACE]
+//
+// PARENT is the process whose end ends this one, PORT the port to listen on (0: any), QUIET the
+// number of cycles without a byte and without a run after which nothing can change any more.
+// Standard output: "port N" at the start, "cycles N seconds S" at the end.
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "Vboard.h"
+#include "verilated.h"
+#if VM_TRACE_FST
+#include "verilated_fst_c.h"
+#endif
+
+namespace {
+
+// Cycles between two looks at the socket: a look costs about as much as one cycle.
+constexpr uint64_t kPollCycles = 64;
+// How long to sleep in poll() when there is nothing to simulate; also how fast an end of the parent
+// is noticed.
+constexpr int kIdleMilliseconds = 200;
+constexpr size_t kBufferBytes = 1 << 16;
+
+volatile sig_atomic_t stopped = 0;
+
+void stop(int) { stopped = 1; }
+
+[[noreturn]] void fail(const char *what) {
+    std::fprintf(stderr, "virtual board: %s: %s\n", what, std::strerror(errno));
+    std::exit(1);
+}
+
+// Bytes between the socket and the device. One client at a time; another one is closed at once.
+class Line {
+  public:
+    explicit Line(int port) {
+        listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (listener_ < 0) fail("socket");
+        int on = 1;
+        ::setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        address.sin_port = htons(static_cast<uint16_t>(port));
+        auto *any = reinterpret_cast<sockaddr *>(&address);
+        if (::bind(listener_, any, sizeof address) != 0) fail("bind");
+        if (::listen(listener_, 4) != 0) fail("listen");
+        socklen_t size = sizeof address;
+        ::getsockname(listener_, any, &size);
+        port_ = ntohs(address.sin_port);
+        received_.resize(kBufferBytes);
+        sending_.reserve(kBufferBytes);
+    }
+
+    int port() const { return port_; }
+
+    // Move what can be moved now; wait up to `milliseconds` for something to come.
+    void poll(int milliseconds) {
+        pollfd watched[2] = {{listener_, POLLIN, 0}, {client_, POLLRDHUP, 0}};
+        if (!has_byte()) watched[1].events |= POLLIN;
+        if (!sending_.empty()) watched[1].events |= POLLOUT;
+        if (::poll(watched, 2, milliseconds) <= 0) return;
+        // A client that has hung up may have left bytes: they come first, the next client waits.
+        const bool hung_up = watched[1].revents & (POLLRDHUP | POLLHUP);
+        if (client_ >= 0 && watched[1].revents) {
+            if (watched[1].revents & (POLLIN | POLLHUP | POLLERR)) receive();
+            if (client_ >= 0 && (watched[1].revents & POLLOUT)) send();
+        }
+        if (watched[0].revents && (client_ < 0 || !hung_up)) accept();
+    }
+
+    bool has_byte() const { return next_ < end_; }
+    uint8_t byte() const { return received_[next_]; }
+    void take_byte() { ++next_; }
+
+    // With nobody there, bytes are lost, as on a line.
+    bool has_room() const { return client_ < 0 || sending_.size() < kBufferBytes; }
+    void put_byte(uint8_t value) {
+        if (client_ >= 0) sending_.push_back(value);
+    }
+
+  private:
+    void accept() {
+        int socket = ::accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (socket < 0) return;
+        if (client_ >= 0) {
+            ::close(socket);
+            return;
+        }
+        int on = 1;
+        ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        client_ = socket;
+    }
+
+    void receive() {
+        if (has_byte()) return;
+        ssize_t count = ::recv(client_, received_.data(), received_.size(), 0);
+        if (count > 0) {
+            next_ = 0;
+            end_ = static_cast<size_t>(count);
+        } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
+            leave();
+        }
+    }
+
+    void send() {
+        ssize_t count = ::send(client_, sending_.data(), sending_.size(), MSG_NOSIGNAL);
+        if (count > 0) {
+            sending_.erase(sending_.begin(), sending_.begin() + count);
+        } else if (count < 0 && errno != EAGAIN && errno != EINTR) {
+            leave();
+        }
+    }
+
+    void leave() {
+        ::close(client_);
+        client_ = -1;
+        sending_.clear();
+    }
+
+    int listener_ = -1;
+    int client_ = -1;
+    int port_ = 0;
+    std::vector<uint8_t> received_;
+    size_t next_ = 0, end_ = 0;
+    std::vector<uint8_t> sending_;
+};
+
+// The compiled gateware and its clock.
+class Device {
+  public:
+    Device(VerilatedContext *context, const char *trace) : context_(context), top_(context) {
+#if VM_TRACE_FST
+        if (trace != nullptr) {
+            context_->traceEverOn(true);
+            top_.trace(&trace_, 99);
+            trace_.open(trace);
+        }
+#else
+        (void)trace;
+#endif
+        top_.rst = 1;
+        for (int i = 0; i < 4; ++i) {
+            low();
+            high();
+        }
+        top_.rst = 0;
+    }
+
+    ~Device() {
+        top_.final();
+#if VM_TRACE_FST
+        if (trace_.isOpen()) trace_.close();
+#endif
+    }
+
+    // One clock cycle; true if something moved or a run is in progress.
+    bool cycle(Line &line) {
+        top_.rx_valid = line.has_byte();
+        if (top_.rx_valid) top_.rx_payload = line.byte();
+        top_.tx_ready = line.has_room();
+        low();
+        const bool took = top_.rx_valid && top_.rx_ready;
+        const bool gave = top_.tx_valid && top_.tx_ready;
+        if (took) line.take_byte();
+        if (gave) line.put_byte(top_.tx_payload);
+        const bool busy = top_.busy;
+        high();
+        ++cycles_;
+        return took || gave || busy || top_.tx_valid;
+    }
+
+    uint64_t cycles() const { return cycles_; }
+
+  private:
+    void low() {
+        top_.clk = 0;
+        top_.eval();
+        dump();
+    }
+    void high() {
+        top_.clk = 1;
+        top_.eval();
+        dump();
+    }
+    void dump() {
+#if VM_TRACE_FST
+        if (trace_.isOpen()) trace_.dump(time_++);
+#endif
+    }
+
+    VerilatedContext *context_;
+    Vboard top_;
+    uint64_t cycles_ = 0;
+#if VM_TRACE_FST
+    VerilatedFstC trace_;
+    uint64_t time_ = 0;
+#endif
+};
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    if (argc < 4) {
+        std::fprintf(stderr, "usage: %s PARENT PORT QUIET [TRACE]\n", argv[0]);
+        return 2;
+    }
+    const pid_t parent = static_cast<pid_t>(std::atol(argv[1]));
+    const uint64_t quiet_cycles = std::strtoull(argv[3], nullptr, 10);
+    struct sigaction action {};
+    action.sa_handler = stop;
+    ::sigaction(SIGTERM, &action, nullptr);
+    // A Ctrl-C at the terminal is meant for the parent, which says when to stop.
+    ::signal(SIGINT, SIG_IGN);
+
+    Line line(std::atoi(argv[2]));
+    auto context = std::make_unique<VerilatedContext>();
+    Device device(context.get(), argc > 4 ? argv[4] : nullptr);
+    std::printf("port %d\n", line.port());
+    std::fflush(stdout);
+
+    using Clock = std::chrono::steady_clock;
+    Clock::duration simulated{};
+    uint64_t quiet = 0;
+    while (!stopped && ::getppid() == parent) {
+        const bool idle = quiet >= quiet_cycles && !line.has_byte();
+        line.poll(idle ? kIdleMilliseconds : 0);
+        if (idle && !line.has_byte()) continue;
+        const auto begin = Clock::now();
+        for (uint64_t i = 0; i < kPollCycles; ++i) quiet = device.cycle(line) ? 0 : quiet + 1;
+        simulated += Clock::now() - begin;
+    }
+    std::printf("cycles %llu seconds %.6f\n", static_cast<unsigned long long>(device.cycles()),
+                std::chrono::duration<double>(simulated).count());
+    return 0;
+}
