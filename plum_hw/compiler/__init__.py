@@ -1,0 +1,6 @@
+"""Compiler: places a quantized network on one array, packs it into a bundle, predicts its cycles."""
+
+from .compile import check_network, compile_network
+from .problems import Problem
+
+__all__ = ["Problem", "check_network", "compile_network"]

@@ -1,0 +1,115 @@
+"""A layer's weights as the array walks them: kernel columns made of runs of consecutive addresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plum_hw.ir import Add, AvgPool, Conv, Dense, MaxPool, WeightLayer
+
+from .geometry import Geometry
+from .layout import TensorLayout
+
+
+@dataclass(frozen=True)
+class Run:
+    """Weights of consecutive addresses.
+
+    *Members*: ``offset`` of the first address from the window; ``weights`` int64 [filters, length].
+    """
+
+    offset: int
+    weights: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Column:
+    """What is drained together. *Members*: lane offset ``shift``; ``runs``."""
+
+    shift: int
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All weights of a layer as sums of unsigned groups.
+
+    *Members*: ``columns``, each run with the same number of filters (1 if ``shared``), the
+    window-sum filter first if ``window``; ``flipped`` bool [filters without it]: the filter was
+    negated, so its scale must be; ``maximum``: columns are compared, not added.
+    """
+
+    columns: tuple[Column, ...]
+    flipped: NDArray[np.bool_]
+    shared: bool
+    window: bool
+    maximum: bool
+
+
+def layer_weights(geometry: Geometry, source: TensorLayout) -> Weights:
+    """The weights of a layer whose input has the layout ``source``."""
+    layer = geometry.layer
+    filters = geometry.out_shape[0]
+    flipped = np.zeros(filters, bool)
+    if not isinstance(layer, WeightLayer):
+        assert isinstance(layer, AvgPool | MaxPool | Add)
+        maximum = isinstance(layer, MaxPool)
+        ones = np.ones((1, 1, *geometry.kernel), np.int64)
+        columns = _window_columns(geometry, source, ones)
+        if maximum:
+            columns = tuple(
+                Column(column.shift, (run,)) for column in columns for run in column.runs
+            )
+        return Weights(columns, flipped, shared=True, window=False, maximum=maximum)
+
+    weight = layer.weight.astype(np.int64)
+    flat = weight.reshape(filters, -1)
+    # A filter without positive weights is stored negated: one sign group instead of two where all
+    # filters have one sign each, whatever the scheme is called.
+    flipped = (flat.max(axis=1) <= 0) & (flat.min(axis=1) < 0)
+    weight[flipped] *= -1
+    window = layer.requant.window is not None
+    if window:
+        weight = np.concatenate([np.ones_like(weight[:1]), weight])
+    if geometry.reduce:
+        columns = _dense_columns(source, weight)
+    else:
+        assert isinstance(layer, Conv | Dense)
+        columns = _window_columns(
+            geometry, source, weight.reshape(*weight.shape[:2], *geometry.kernel)
+        )
+    return Weights(columns, flipped, shared=False, window=window, maximum=False)
+
+
+def _window_columns(
+    geometry: Geometry, source: TensorLayout, weight: NDArray[np.int64]
+) -> tuple[Column, ...]:
+    """Kernel columns of ``weight`` [filters, channels, rows, columns].
+
+    All channels of all rows follow one another in memory; a single channel has a run per row.
+    """
+    columns = []
+    for index in range(weight.shape[3]):
+        phase, shift = geometry.column(index)
+        start = phase * source.phase_pitch
+        part = weight[:, :, :, index].transpose(0, 2, 1)  # [filters, rows, channels]
+        if geometry.per_filter:
+            runs = tuple(
+                Run(start + row * source.channels, part[:, row]) for row in range(part.shape[1])
+            )
+        else:
+            runs = (Run(start, part.reshape(len(part), -1)),)
+        columns.append(Column(shift, runs))
+    return tuple(columns)
+
+
+def _dense_columns(source: TensorLayout, weight: NDArray[np.int64]) -> tuple[Column, ...]:
+    """One column with a run of all channels for each row of the strips: the same weights each."""
+    runs = tuple(
+        Run(phase * source.phase_pitch + row * source.channels, weight)
+        for phase in range(source.phases)
+        for row in range(source.rows)
+    )
+    return (Column(0, runs),)

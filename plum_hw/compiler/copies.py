@@ -1,0 +1,99 @@
+"""The copies of every tensor that its readers demand.
+
+A window, a residual and a stride-2 window may each need another layout of one tensor. Readers whose
+demands agree but for halos share a copy with the largest halos; the producer writes all copies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plum_hw.config import ArrayConfig
+from plum_hw.ir import Network
+
+from .geometry import Geometry, plain_layout
+from .layout import TensorLayout
+
+#: A reader of a tensor: name of the layer, and which of its inputs. The host reads the output.
+Reader = tuple[str, int]
+HOST: Reader = ("", 0)
+
+
+@dataclass
+class Copy:
+    """One copy of a tensor. *Members*: ``tensor``; ``layout``, placed by `memory.allocate`;
+    ``readers``."""
+
+    tensor: str
+    layout: TensorLayout
+    readers: list[Reader]
+
+    def merge(self, wanted: TensorLayout, reader: Reader) -> bool:
+        """Take up a further reader if this copy can serve it with larger halos."""
+        mine = self.layout
+        top, bottom = (
+            max(mine.halo_top, wanted.halo_top),
+            max(mine.halo_bottom, wanted.halo_bottom),
+        )
+        merged = dataclasses.replace(mine, halo_top=top, halo_bottom=bottom)
+        if merged != dataclasses.replace(wanted, halo_top=top, halo_bottom=bottom):
+            return False
+        self.layout = merged
+        self.readers.append(reader)
+        return True
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row lies in a strip, and not only in a halo."""
+        return self.layout.strips * self.layout.rows >= self.layout.height
+
+
+def plan_copies(
+    config: ArrayConfig, network: Network, geometries: Sequence[Geometry]
+) -> dict[str, list[Copy]]:
+    """Copies of the input and of each layer's output, by tensor name; logits have none."""
+    copies: dict[str, list[Copy]] = {network.input.name: []}
+    copies |= {geometry.layer.name: [] for geometry in geometries}
+    flexible: list[tuple[str, Reader, bool]] = []
+    for geometry in geometries:
+        layer = geometry.layer
+        if geometry.reduce:
+            flexible.append((layer.source, (layer.name, 0), True))
+        else:
+            _demand(copies[layer.source], layer.source, geometry.source_layout(), (layer.name, 0))
+        if layer.residual_source is not None:
+            other = layer.residual_source
+            _demand(copies[other], other, geometry.residual_layout(), (layer.name, 1))
+    if not network.gives_logits:
+        flexible.append((network.output, HOST, False))
+    for tensor, reader, cleared in flexible:
+        _serve(config, network, copies[tensor], tensor, reader, cleared)
+    return copies
+
+
+def _demand(copies: list[Copy], tensor: str, wanted: TensorLayout, reader: Reader) -> None:
+    if not any(copy.merge(wanted, reader) for copy in copies):
+        copies.append(Copy(tensor, wanted, [reader]))
+
+
+def _serve(
+    config: ArrayConfig,
+    network: Network,
+    copies: list[Copy],
+    tensor: str,
+    reader: Reader,
+    cleared: bool,
+) -> None:
+    """Serve a reader that takes any layout: the copy with the fewest rows that is there anyway, or
+    one made for it. A dense layer (``cleared``) sums all lanes, so they must hold zeros."""
+    usable = [copy for copy in copies if copy.whole]
+    if usable:
+        chosen = min(usable, key=lambda copy: copy.layout.phases * copy.layout.rows)
+    else:
+        chosen = Copy(tensor, plain_layout(config, network.shape_of(tensor), reader[0] or None), [])
+        copies.append(chosen)
+    chosen.readers.append(reader)
+    if cleared:
+        chosen.layout = dataclasses.replace(chosen.layout, cleared=True)

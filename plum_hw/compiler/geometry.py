@@ -1,0 +1,179 @@
+"""How one layer's window moves over its input, and so how its output must be tiled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plum_hw.config import ArrayConfig
+from plum_hw.ir import Add, AvgPool, Conv, Dense, Layer, MaxPool, Network, Shape
+
+from .layout import TensorLayout, Tiling, choose_tiling
+from .problems import Refusal
+
+MAX_PHASES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """The window of one layer.
+
+    *Parameters*: ``layer``; ``in_shape``, ``out_shape`` (C, H, W); ``kernel`` and ``padding``
+    (vertical, horizontal); ``row_step``, input rows from one output row to the next; ``phases`` of
+    columns that the input must be stored in; ``per_filter``: filter k sees channel k alone;
+    ``reduce``: all lanes are summed (dense layers); ``tiling`` of the output as it is computed.
+    """
+
+    layer: Layer
+    in_shape: Shape
+    out_shape: Shape
+    kernel: tuple[int, int]
+    padding: tuple[int, int]
+    row_step: int
+    phases: int
+    per_filter: bool
+    reduce: bool
+    tiling: Tiling
+
+    @property
+    def logits(self) -> bool:
+        """Whether the layer pushes 32-bit results instead of writing activations."""
+        return isinstance(self.layer, Dense) and self.layer.requant.is_logits
+
+    def column(self, column: int) -> tuple[int, int]:
+        """Phase and lane offset of a kernel column."""
+        shift, phase = divmod(column - self.padding[1], self.phases)
+        return phase, shift
+
+    def source_layout(self) -> TensorLayout:
+        """What the window demands of its input's layout (the base is left open)."""
+        channels, height, width = self.in_shape
+        tiling = self.tiling
+        rows = self.row_step * tiling.rows if tiling.strips > 1 else height
+        below = self.row_step * (tiling.rows - 1) + self.kernel[0] - self.padding[0] - rows
+        return TensorLayout(
+            base=0,
+            channels=channels,
+            height=height,
+            width=width,
+            phases=self.phases,
+            strips=tiling.strips,
+            strip_lanes=tiling.strip_lanes,
+            rows=rows,
+            halo_top=self.padding[0],
+            # Every row is stored somewhere, even one that this window steps over, so that each
+            # output vector of the producer has something to write.
+            halo_bottom=max(0, below, height - tiling.strips * rows),
+        )
+
+    def residual_layout(self) -> TensorLayout:
+        """What the emitter demands of a residual's layout: that of the output as computed."""
+        channels, height, width = self.out_shape
+        return TensorLayout(
+            base=0,
+            channels=channels,
+            height=height,
+            width=width,
+            phases=1,
+            strips=self.tiling.strips,
+            strip_lanes=self.tiling.strip_lanes,
+            rows=self.tiling.rows,
+            halo_top=0,
+            halo_bottom=0,
+        )
+
+
+def plain_layout(config: ArrayConfig, shape: Shape, layer: str | None) -> TensorLayout:
+    """The smallest layout of a tensor that no window reads (dense layers and the host do)."""
+    channels, height, width = shape
+    tiling = choose_tiling(config, height, width)
+    if tiling is None:
+        raise _too_wide(layer, width, config)
+    return TensorLayout(
+        base=0,
+        channels=channels,
+        height=height,
+        width=width,
+        phases=1,
+        strips=tiling.strips,
+        strip_lanes=tiling.strip_lanes,
+        rows=tiling.rows,
+        halo_top=0,
+        halo_bottom=0,
+    )
+
+
+def _too_wide(layer: str | None, lanes: int, config: ArrayConfig) -> Refusal:
+    return Refusal(
+        layer,
+        f"a row needs {lanes} lanes and the array has {config.lanes}",
+        f"use an array of at least {-(-lanes // config.group_lanes) * config.group_lanes} lanes "
+        "or a smaller image",
+    )
+
+
+def layer_geometry(config: ArrayConfig, network: Network, layer: Layer) -> Geometry:
+    """Geometry of one layer; `Refusal` if the array cannot hold its rows or reach its columns."""
+    in_shape, out_shape = network.shape_of(layer.source), network.shape_of(layer.name)
+    if isinstance(layer, Dense):
+        # On a map of one pixel a dense layer is a convolution and needs no sum over the lanes.
+        # Logits leave the array through that sum only.
+        reduce = layer.requant.is_logits or in_shape[1:] != (1, 1)
+        plain_layout(config, in_shape, layer.name)  # refuses rows that are too wide
+        one = Tiling(strips=1, strip_lanes=config.group_lanes, rows=1)
+        return Geometry(
+            layer=layer,
+            in_shape=in_shape,
+            out_shape=out_shape,
+            kernel=(1, 1),
+            padding=(0, 0),
+            row_step=1,
+            phases=1,
+            per_filter=False,
+            reduce=reduce,
+            tiling=one,
+        )
+    kernel, padding, stride = (1, 1), (0, 0), 1
+    if isinstance(layer, Conv | AvgPool | MaxPool):
+        kernel, padding, stride = layer.kernel, layer.padding, layer.stride
+    phases = _choose_phases(config, layer, kernel[1], padding[1], stride, out_shape[2])
+    lanes = max(out_shape[2], -(-in_shape[2] // phases))
+    tiling = choose_tiling(config, out_shape[1], lanes)
+    if tiling is None:
+        raise _too_wide(layer.name, lanes, config)
+    return Geometry(
+        layer=layer,
+        in_shape=in_shape,
+        out_shape=out_shape,
+        kernel=kernel,
+        padding=padding,
+        row_step=stride,
+        phases=phases,
+        per_filter=isinstance(layer, AvgPool | MaxPool | Add)
+        or (isinstance(layer, Conv) and layer.depthwise),
+        reduce=False,
+        tiling=tiling,
+    )
+
+
+def _choose_phases(
+    config: ArrayConfig, layer: Layer, columns: int, padding: int, stride: int, width: int
+) -> int:
+    """Column phases of the input: the stride, or what reaches furthest for a single column."""
+    choices = (stride,) if width > 1 else (1, MAX_PHASES)
+    if choices[0] > MAX_PHASES:
+        raise Refusal(
+            layer.name,
+            f"stride is {stride}",
+            f"strides up to {MAX_PHASES} are supported where the output is wider than one pixel",
+        )
+    for phases in choices:
+        reach = max(-(-padding // phases), (columns - 1 - padding) // phases)
+        if reach <= config.reach:
+            return phases
+    raise Refusal(
+        layer.name,
+        f"its kernel columns reach {reach} lanes and the array's drain reaches {config.reach}",
+        f"use a narrower kernel or an array with reach {reach}"
+        if reach <= 7
+        else "use a narrower kernel, or a dense layer, which sums whole maps",
+    )

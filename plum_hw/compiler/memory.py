@@ -1,0 +1,152 @@
+"""Places the copies of all tensors in activation memory by their lifetimes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from plum_hw.config import ArrayConfig
+from plum_hw.ir import Network
+
+from .copies import HOST, Copy
+from .geometry import Geometry
+from .problems import Refusal
+
+
+@dataclass
+class _Buffer:
+    """Copies that lie side by side, or in one another's place.
+
+    *Members*: ``copies``, each with its offset in the buffer; ``size`` in vectors; ``first`` and
+    ``last`` layer during which it is in use (-1: before the first layer); ``base``.
+    """
+
+    copies: list[tuple[int, Copy]]
+    size: int
+    first: int
+    last: int
+    base: int = 0
+
+    def meets(self, other: _Buffer) -> bool:
+        """Whether both are in use at some time."""
+        return self.first <= other.last and other.first <= self.last
+
+
+def allocate(
+    config: ArrayConfig,
+    network: Network,
+    geometries: Sequence[Geometry],
+    copies: dict[str, list[Copy]],
+) -> int:
+    """Give every copy its base. Returns the vectors in use, from 0 on.
+
+    The copies of the input lie side by side, so that the host writes them at once. `Refusal` with
+    what is needed and where, if the memory is too small.
+    """
+    buffers = _buffers(network, geometries, copies)
+    # Greedy by size is the better rule for most networks, by time for chains.
+    rules: tuple[Callable[[_Buffer], tuple[int, int]], ...] = (
+        lambda buffer: (-buffer.size, buffer.first),
+        lambda buffer: (buffer.first, -buffer.size),
+        lambda buffer: (buffer.first - buffer.last, -buffer.size),
+    )
+    best, chosen = min((_place(sorted(buffers, key=rule)), i) for i, rule in enumerate(rules))
+    if best > config.act_depth:
+        raise _too_small(config, geometries, buffers, best)
+    _place(sorted(buffers, key=rules[chosen]))
+    for buffer in buffers:
+        for offset, copy in buffer.copies:
+            copy.layout = copy.layout.at(buffer.base + offset)
+    return best
+
+
+def _buffers(
+    network: Network, geometries: Sequence[Geometry], copies: dict[str, list[Copy]]
+) -> list[_Buffer]:
+    order = {geometry.layer.name: index for index, geometry in enumerate(geometries)}
+
+    def last_use(copy: Copy) -> int:
+        return max(
+            len(geometries) if reader == HOST else order[reader[0]] for reader in copy.readers
+        )
+
+    image = _Buffer([], 0, -1, -1)
+    for copy in copies[network.input.name]:
+        image.copies.append((image.size, copy))
+        image.size += copy.layout.vectors
+        image.last = max(image.last, last_use(copy))
+    buffers = [image]
+    for index, geometry in enumerate(geometries):
+        outputs = list(copies[geometry.layer.name])
+        reused = _in_place(index, geometry, outputs, buffers)
+        if reused is not None:
+            buffer, offset, copy = reused
+            outputs = [other for other in outputs if other is not copy]
+            buffer.copies.append((offset, copy))
+            buffer.last = last_use(copy)
+        for copy in outputs:
+            buffers.append(_Buffer([(0, copy)], copy.layout.vectors, index, last_use(copy)))
+    return buffers
+
+
+def _in_place(
+    index: int, geometry: Geometry, outputs: list[Copy], buffers: list[_Buffer]
+) -> tuple[_Buffer, int, Copy] | None:
+    """A residual that dies here and whose place a copy of the output can take.
+
+    Each residual vector is read right before the output's vector of the same row and channel is
+    written, and halos are not read, so the same layout is all that is needed.
+    """
+    reader = (geometry.layer.name, 1)
+    for buffer in buffers:
+        offset, old = buffer.copies[-1]
+        if reader not in old.readers or buffer.last != index or buffer.first < 0:
+            continue
+        if (geometry.layer.name, 0) in old.readers:
+            continue
+        for copy in outputs:
+            if copy.layout.at(0) == old.layout.at(0):
+                return buffer, offset, copy
+    return None
+
+
+def _place(buffers: Sequence[_Buffer]) -> int:
+    """Place buffers one after another, each in the smallest gap that is free during its life.
+    Returns the vectors in use."""
+    placed: list[_Buffer] = []
+    top = 0
+    for buffer in buffers:
+        taken = sorted(
+            (other.base, other.base + other.size) for other in placed if other.meets(buffer)
+        )
+        gaps, end = [], 0
+        for low, high in taken:
+            if low - end >= buffer.size:
+                gaps.append((low - end, end))
+            end = max(end, high)
+        buffer.base = min(gaps)[1] if gaps else end
+        top = max(top, buffer.base + buffer.size)
+        placed.append(buffer)
+    return top
+
+
+def _too_small(
+    config: ArrayConfig, geometries: Sequence[Geometry], buffers: Sequence[_Buffer], needed: int
+) -> Refusal:
+    """Names the layer at which most is in use, and what is."""
+
+    def live(index: int) -> list[_Buffer]:
+        return [buffer for buffer in buffers if buffer.first <= index <= buffer.last]
+
+    peak = max(range(len(geometries)), key=lambda i: sum(buffer.size for buffer in live(i)))
+    parts = [
+        f"{buffer.copies[-1][1].tensor} {buffer.size}"
+        for buffer in sorted(live(peak), key=lambda buffer: -buffer.size)
+    ]
+    return Refusal(
+        geometries[peak].layer.name,
+        f"activation memory needs {needed} vectors and has {config.act_depth}; during this layer "
+        f"it holds {', '.join(parts)}",
+        "use an array with a deeper activation memory (act_depth) or more lanes, fewer channels or "
+        "a smaller image",
+    )

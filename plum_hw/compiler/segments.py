@@ -1,0 +1,286 @@
+"""Segments and mask words: weights as sums of unsigned groups that no accumulator overflows.
+
+A weight is split into digits of its non-adjacent form (no two neighbours are non-zero, so weights
+near zero have few). Four digits make a *nibble*; for each nibble from the top, each kernel column
+and each sign the lanes add up a *chain* of digits, doubling in between, and are drained.
+Ref: docs/architecture.md, "Numbers" and "Segments".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plum_hw.config import ArrayConfig
+from plum_hw.layouts import DrainOp, Start, segment_layout
+
+from .columns import Column, Weights
+from .problems import Refusal
+
+Array = NDArray[np.int64]
+NIBBLE_BITS = 4
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment descriptor. *Members*: the fields of `plum_hw.layouts.segment_layout`."""
+
+    offset: int
+    words: int
+    start: Start
+    drain: bool
+    shift: int
+    op: DrainOp
+    negate: bool
+
+    def pack(self, config: ArrayConfig) -> int:
+        """The descriptor's word."""
+        return segment_layout(config).pack(
+            offset=self.offset,
+            words=self.words,
+            start=self.start,
+            drain=self.drain,
+            shift=self.shift if self.drain else 0,
+            op=self.op if self.drain else 0,
+            negate=self.negate and self.drain,
+        )[0]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Segments of a layer, and the mask words of each filter: uint32 [filters, words]."""
+
+    segments: tuple[Segment, ...]
+    words: NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Part of a run in one chain.
+
+    *Members*: ``offset`` of its first address; ``tap``, number of its first weight in the column;
+    ``values`` [filters, length], all at least 0.
+    """
+
+    offset: int
+    tap: int
+    values: Array
+
+    def part(self, first: int, last: int | None) -> _Piece:
+        """The piece from weight ``first`` to before ``last``."""
+        return _Piece(self.offset + first, self.tap + first, self.values[:, first:last])
+
+
+def naf_nibbles(weights: Array) -> list[tuple[Array, Array]]:
+    """Split weights into nibbles of their non-adjacent form, lowest first.
+
+    Each is (positive, negative), both of the shape of ``weights`` and from 0 to 10, such that
+    ``weights == sum(16**i * (positive - negative))``. Fewest nibbles, at least one.
+    """
+    triple = 3 * weights
+    carries = triple ^ weights
+    positive, negative = (triple & carries) >> 1, (weights & carries) >> 1
+    nibbles = []
+    while not nibbles or positive.any() or negative.any():
+        nibbles.append((positive & 15, negative & 15))
+        positive, negative = positive >> NIBBLE_BITS, negative >> NIBBLE_BITS
+    return nibbles
+
+
+class _Sums:
+    """Exact worst cases of the drain accumulators while a filter is added up.
+
+    Knows the coefficient of every input so far. Inputs are independent and reach from 0 to peak, so
+    a sum reaches from peak times the negative coefficients to peak times the positive ones.
+    """
+
+    def __init__(self, columns: tuple[Column, ...], peak: int) -> None:
+        self._coefficients = [
+            np.concatenate([np.zeros_like(run.weights) for run in column.runs], axis=1)
+            for column in columns
+        ]
+        self._low = np.zeros(len(self._coefficients[0]), np.int64)
+        self._high = np.zeros_like(self._low)
+        self._peak = peak
+        self.worst = 0
+
+    def drain(self, op: DrainOp, column: int, pieces: list[_Piece], sign: int) -> None:
+        """A chain of one column is drained."""
+        if op != DrainOp.ADD:
+            factor = 1 << NIBBLE_BITS if op == DrainOp.NIBBLE else 0
+            for array in (*self._coefficients, self._low, self._high):
+                array *= factor
+        for piece in pieces:
+            length = piece.values.shape[1]
+            part = self._coefficients[column][:, piece.tap : piece.tap + length]
+            self._low -= np.minimum(part, 0).sum(axis=1)
+            self._high -= np.maximum(part, 0).sum(axis=1)
+            part += sign * piece.values
+            self._low += np.minimum(part, 0).sum(axis=1)
+            self._high += np.maximum(part, 0).sum(axis=1)
+        high, low = int(self._high.max()), int(-self._low.min())
+        # Two's complement reaches one further below zero than above.
+        self.worst = max(self.worst, self._peak * high, self._peak * low - 1)
+
+
+class _Builder:
+    """Segments and mask words of one layer, as they come."""
+
+    def __init__(self, config: ArrayConfig, columns: tuple[Column, ...], peak: int) -> None:
+        self.config = config
+        self.filters = columns[0].runs[0].weights.shape[0]
+        self.limit = ((1 << config.acc_bits) - 1) // peak
+        self.max_words = segment_layout(config).fields[1].high
+        self.sums = _Sums(columns, peak)
+        self.segments: list[Segment] = []
+        self.words: list[NDArray[np.uint32]] = []
+
+    # ---- chains ----------------------------------------------------------------------------------
+
+    def chains(self, pieces: list[_Piece]) -> Iterator[list[_Piece]]:
+        """Split one sign's values into chains that no lane accumulator overflows.
+
+        A single value beyond the accumulator's limit goes into several chains, in parts.
+        """
+        while any(piece.values.any() for piece in pieces):
+            part = [
+                _Piece(piece.offset, piece.tap, np.minimum(piece.values, self.limit))
+                for piece in pieces
+            ]
+            yield from self._split(part)
+            pieces = [
+                _Piece(piece.offset, piece.tap, piece.values - done.values)
+                for piece, done in zip(pieces, part, strict=True)
+            ]
+
+    def _split(self, pieces: list[_Piece]) -> Iterator[list[_Piece]]:
+        """Cut runs where the sum of any filter would pass the limit, at a word's end if possible."""
+        chain: list[_Piece] = []
+        total = np.zeros(self.filters, np.int64)
+        for rest in pieces:
+            while rest.values.shape[1]:
+                sums = total[:, None] + np.cumsum(rest.values, axis=1)
+                length = rest.values.shape[1]
+                fits = int((sums.max(axis=0) <= self.limit).sum())
+                if fits < length and fits > self.config.mask_bits:
+                    fits -= fits % self.config.mask_bits
+                if fits:
+                    chain.append(rest.part(0, fits))
+                    total = sums[:, fits - 1]
+                    rest = rest.part(fits, None)
+                if fits < length:
+                    yield chain
+                    chain, total = [], np.zeros(self.filters, np.int64)
+        if any(piece.values.any() for piece in chain):
+            yield chain
+
+    # ---- emission of segments --------------------------------------------------------------------
+
+    def chain(self, column: int, shift: int, pieces: list[_Piece], op: DrainOp, sign: int) -> None:
+        """Segments of one chain: its digits from the top down, then the drain."""
+        top = max(int(piece.values.max(initial=0)) for piece in pieces).bit_length()
+        first = len(self.segments)
+        for digit in reversed(range(max(top, 1))):
+            start = Start.CLEAR if len(self.segments) == first else Start.DOUBLE
+            added = False
+            for piece in pieces:
+                bits = (piece.values >> digit) & 1
+                if bits.any():
+                    self._run(piece.offset, bits, Start.KEEP if added else start)
+                    added = True
+            if not added:
+                # No filter has this digit here: one beat that adds nothing, but doubles or clears.
+                self._segment(pieces[0].offset, np.zeros((self.filters, 1), np.int64), start)
+        last = self.segments[-1]
+        self.segments[-1] = Segment(
+            last.offset, last.words, last.start, True, shift, op, negate=sign < 0
+        )
+        self.sums.drain(op, column, pieces, sign)
+
+    def _run(self, offset: int, bits: Array, start: Start) -> None:
+        """Segments of one run, without the ends where no filter has a bit."""
+        used = np.flatnonzero(bits.any(axis=0))
+        offset, bits = offset + int(used[0]), bits[:, used[0] : used[-1] + 1]
+        step = self.max_words * self.config.mask_bits
+        for at in range(0, bits.shape[1], step):
+            self._segment(offset + at, bits[:, at : at + step], Start.KEEP if at else start)
+
+    def _segment(self, offset: int, bits: Array, start: Start) -> None:
+        words = pack_masks(bits, self.config.mask_bits)
+        self.segments.append(
+            Segment(offset, words.shape[1], start, False, 0, DrainOp.SET, negate=False)
+        )
+        self.words.append(words)
+
+
+def pack_masks(bits: Array, mask_bits: int) -> NDArray[np.uint32]:
+    """Bits [filters, length] to mask words [filters, ceil(length / mask_bits)], bit 0 first."""
+    filters, length = bits.shape
+    padded = np.zeros((filters, -(-length // mask_bits), 32), np.uint8)
+    for word in range(padded.shape[1]):
+        part = bits[:, word * mask_bits : (word + 1) * mask_bits]
+        padded[:, word, : part.shape[1]] = part
+    return np.packbits(padded, axis=2, bitorder="little").view("<u4")[:, :, 0].astype(np.uint32)
+
+
+def build_masks(config: ArrayConfig, layer: str, weights: Weights, peak: int) -> Masks:
+    """Segments and mask words of a layer.
+
+    peak : largest value of an input
+
+    Raises `Refusal` where the drain accumulator could overflow.
+    """
+    columns = weights.columns
+    builder = _Builder(config, columns, peak)
+    if weights.maximum:
+        _compare_columns(builder, columns)
+    else:
+        _add_columns(builder, columns)
+        _check_sums(config, layer, builder.sums.worst)
+    return Masks(tuple(builder.segments), np.concatenate(builder.words, axis=1))
+
+
+def _compare_columns(builder: _Builder, columns: tuple[Column, ...]) -> None:
+    op = DrainOp.SET
+    for index, column in enumerate(columns):
+        (run,) = column.runs
+        builder.chain(index, column.shift, [_Piece(run.offset, 0, run.weights)], op, 1)
+        op = DrainOp.MAX
+
+
+def _add_columns(builder: _Builder, columns: tuple[Column, ...]) -> None:
+    nibbles = [[naf_nibbles(run.weights) for run in column.runs] for column in columns]
+    count = max(len(split) for column in nibbles for split in column)
+    for nibble in reversed(range(count)):
+        op = DrainOp.SET if nibble == count - 1 else DrainOp.NIBBLE
+        for index, column in enumerate(columns):
+            for sign, part in ((1, 0), (-1, 1)):
+                pieces = []
+                tap = 0
+                for run, split in zip(column.runs, nibbles[index], strict=True):
+                    if nibble < len(split):
+                        pieces.append(_Piece(run.offset, tap, split[nibble][part]))
+                    tap += run.weights.shape[1]
+                for chain in builder.chains(pieces):
+                    builder.chain(index, column.shift, chain, op, sign)
+                    op = DrainOp.ADD
+        if op != DrainOp.ADD:
+            # Nothing to add in this nibble, but the sums must be cleared or multiplied.
+            run = columns[0].runs[0]
+            nothing = _Piece(run.offset, 0, np.zeros_like(run.weights[:, :1]))
+            builder.chain(0, columns[0].shift, [nothing], op, 1)
+
+
+def _check_sums(config: ArrayConfig, layer: str, worst: int) -> None:
+    limit = (1 << (config.sum_bits - 1)) - 1
+    if worst > limit:
+        raise Refusal(
+            layer,
+            f"sums can reach {worst} and the drain accumulator holds {limit}",
+            f"use an array with sum_bits {worst.bit_length() + 1} or more"
+            if worst.bit_length() < 25
+            else "use fewer channels, fewer activation bits or smaller weights",
+        )
