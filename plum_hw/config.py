@@ -90,10 +90,8 @@ class ArrayConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise ConfigError(f"{name} is {value!r}; it must be an integer from {low} to {high}")
-        if self.lanes % self.group_lanes:
-            raise ConfigError(
-                f"lanes is {self.lanes}; it must be a multiple of group_lanes ({self.group_lanes})"
-            )
+        if self.lanes & (self.lanes - 1):
+            raise ConfigError(f"lanes is {self.lanes}; it must be a power of two")
         if self.mask_bits % 8:
             raise ConfigError(f"mask_bits is {self.mask_bits}; it must be 8, 16, 24 or 32")
 
@@ -168,3 +166,19 @@ def preset(name: str) -> ArrayConfig:
         raise ConfigError(
             f"no array preset {name!r}; presets are {', '.join(sorted(PRESETS))}"
         ) from None
+
+
+def as_config(value: ArrayConfig | dict[str, Any] | str | None) -> ArrayConfig:
+    """The configuration that someone asks for: one as it is, the knobs of a manifest, or a preset.
+
+    Devices that are made to order are opened with this.
+    """
+    if isinstance(value, ArrayConfig):
+        return value
+    if isinstance(value, dict):
+        return ArrayConfig.from_dict(value)
+    if value is None:
+        raise ConfigError(
+            f"no array is given; it must be a configuration or a preset: {', '.join(sorted(PRESETS))}"
+        )
+    return preset(value)
