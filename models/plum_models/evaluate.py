@@ -1,0 +1,100 @@
+"""Top-1 of a checkpoint, float or integer-exact: `python -m plum_models.evaluate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+
+from plum_hw.errors import PlumError
+from plum_models.checkpoint import load_checkpoint
+from plum_models.data import Split, load_fashion, to_float
+from plum_models.errors import ModelError
+from plum_models.export import integer_logits, integer_network
+from plum_models.networks import ResidualNet
+
+
+def _percent(right: int, split: Split) -> float:
+    return 100.0 * right / len(split)
+
+
+@torch.no_grad()
+def float_top1(net: ResidualNet, split: Split, batch: int = 250) -> float:
+    """Top-1 in percent of the float network with fake quantization, evaluation mode."""
+    was_training = net.training
+    net.eval()
+    right = 0
+    for start in range(0, len(split), batch):
+        logits = net(to_float(split.images[start : start + batch]))
+        right += int((logits.argmax(1) == split.labels[start : start + batch]).sum())
+    net.train(was_training)
+    return _percent(right, split)
+
+
+@torch.no_grad()
+def integer_top1(net: ResidualNet, split: Split) -> float:
+    """Top-1 in percent of the exported integers, evaluated exactly."""
+    network = integer_network(net, size=split.images.shape[-1])
+    logits = integer_logits(network, split.images)
+    return _percent(int((logits.argmax(1) == split.labels).sum()), split)
+
+
+def load_samples(path: Path) -> Split:
+    """Images and labels of a sample file (.npz with uint8 `images`, `labels`)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            images, labels = file["images"], file["labels"]
+    except (OSError, KeyError, ValueError) as error:
+        raise ModelError(f"cannot read the samples {path}: {error}") from error
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels):
+        raise ModelError(f"{path}: images are {images.dtype} {images.shape}, labels {labels.shape}")
+    return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
+
+
+def main(
+    checkpoint: Annotated[Path, typer.Option(help="trained network (.safetensors)")],
+    integer: Annotated[bool, typer.Option(help="evaluate the exported integers")] = False,
+    data: Annotated[Path | None, typer.Option(help="folder of the idx files")] = None,
+    images: Annotated[Path | None, typer.Option(help="an .npz of samples instead")] = None,
+    limit: Annotated[int | None, typer.Option(help="only the first so many", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="report as JSON on stdout")] = False,
+) -> None:
+    """Evaluate a checkpoint on the 10,000 test images of Fashion-MNIST, or on a sample file."""
+    try:
+        net = load_checkpoint(checkpoint).build()
+        split = load_samples(images) if images else load_fashion(data, train=False)
+        split = split.first(limit)
+        began = time.perf_counter()
+        top1 = (integer_top1 if integer else float_top1)(net, split)
+    except PlumError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    report = {
+        "network": net.config.name,
+        "scheme": net.config.scheme,
+        "arithmetic": "integer" if integer else "float",
+        "top1": round(top1, 4),
+        "images": len(split),
+        "density": round(net.density(), 4),
+        "layers": [
+            {"name": name, "density": round(value, 4)} for name, value in net.densities().items()
+        ],
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    if as_json:
+        print(json.dumps(report))
+        return
+    print(f"top-1 {top1:.2f} % of {len(split)} images ({report['arithmetic']})")
+    for name, value in net.densities().items():
+        print(f"  {name:<12} density {value:.3f}")
+    print(f"  {'all':<12} density {net.density():.3f}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
