@@ -71,6 +71,7 @@ class Kernel:
             fields["res_base"] + self._vectors * fields["res_step"] + channels[:, None]
         ) & self._wrap
         self._target, self._source = self._decode_entries()
+        self._used = self._used_lanes()
         self._check_hazards()
 
     # ---- preparation -----------------------------------------------------------------------------
@@ -152,6 +153,15 @@ class Kernel:
         targets = address * config.lanes + target
         return targets[written], np.where(pixel, outputs, zero)[written]
 
+    def _used_lanes(self) -> Array:
+        """Lanes whose sums matter, bool [vectors, lanes]: the others add up what lies beside a map,
+        and may overflow."""
+        used = np.zeros((self.code.emitted, len(self._vectors), self.config.lanes), bool)
+        if self.code.fields["reduce"]:
+            return ~used[0]
+        used.reshape(-1)[self._source[self._source < used.size]] = True
+        return used.any(axis=0)
+
     def _check_hazards(self) -> None:
         config, lanes = self.config, self.config.lanes
         written = np.zeros(1 << config.act_addr_bits, bool)
@@ -198,7 +208,7 @@ class Kernel:
             t = t.sum(axis=2, keepdims=True)
         t += constants["bias"][:, None, None]
         wrapped = _wrap_signed(t, config.bias_bits)
-        if (wrapped != t).any():
+        if ((wrapped != t) & (self._used if not fields["reduce"] else True)).any():
             report.add("bias_bits")
         if fields["wide"]:
             return wrapped[:, 0, 0].astype(np.uint32)
@@ -217,11 +227,11 @@ class Kernel:
         sums = np.zeros(shape, np.int64)
         for drain in self._drains:
             lanes = self._lanes(activation, drain)
-            wrapped = lanes & ((1 << config.acc_bits) - 1)
-            if (wrapped != lanes).any():
+            lanes = np.concatenate([lanes, np.zeros((*lanes.shape[:2], 1), np.int64)], axis=2)
+            aligned = lanes[:, :, drain.lanes]
+            value = aligned & ((1 << config.acc_bits) - 1)
+            if ((value != aligned) & self._used).any():
                 report.add("acc_bits")
-            padded = np.concatenate([wrapped, np.zeros((*wrapped.shape[:2], 1), np.int64)], axis=2)
-            value = padded[:, :, drain.lanes]
             if drain.negate:
                 value = -value
             if drain.op == DrainOp.SET:
@@ -233,7 +243,7 @@ class Kernel:
             else:
                 value = np.maximum(sums, value)
             sums = _wrap_signed(value, config.sum_bits)
-            if (sums != value).any():
+            if ((sums != value) & self._used).any():
                 report.add("sum_bits")
         return sums
 
@@ -243,9 +253,9 @@ class Kernel:
         if self.code.fields["filter_step"]:
             result = np.einsum("fn,fnvl->fvl", self._rows(drain.matrix), inputs)
         else:
-            result = (drain.matrix @ inputs.reshape(len(drain.offsets), -1)).reshape(
-                len(drain.matrix), len(self._vectors), self.config.lanes
-            )
+            size = (len(self._vectors), self.config.lanes)
+            inputs = inputs.reshape(len(drain.offsets), size[0] * size[1])
+            result = (drain.matrix @ inputs).reshape(len(drain.matrix), *size)
         return result.astype(np.int64)
 
     def _rows(self, matrix: Array) -> Array:
