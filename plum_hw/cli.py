@@ -19,7 +19,7 @@ from plum_hw.build import build_command
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import preset
 from plum_hw.demo import demo_command
-from plum_hw.inference import print_result, run_bundle
+from plum_hw.inference import load_labelled, print_result, run_images
 from plum_hw.ir import load_network
 
 app = typer.Typer(
@@ -109,9 +109,9 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Classify images on a device and compare every output with the golden machine."""
-    result = run_bundle(
-        Bundle.load(bundle), images, device=device, labels_file=labels, limit=limit
-    )
+    loaded = Bundle.load(bundle)
+    pictures, classes = load_labelled(images, labels, limit)
+    result = run_images(loaded, pictures, classes, device=device)
     if as_json:
         console.print_json(result.as_dict())
     else:

@@ -79,25 +79,31 @@ def progress_bar() -> Progress:
     )
 
 
-def run_bundle(
-    bundle: Bundle,
-    images_file: Path,
-    *,
-    device: str,
-    labels_file: Path | None = None,
-    limit: int | None = None,
-) -> Inference:
-    """Run the images of a file on `device` and on the golden machine.
+def load_labelled(
+    images_file: Path, labels_file: Path | None, limit: int | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Images and labels of files, the first `limit` of them.
 
     Raises
     ------
-    PlumHostError : a file or device that cannot be used, or images of another shape or type
+    PlumHostError : a file that cannot be read
+    ImageError : not one label for each image
     """
     images, labels = load_images(images_file, labels_file)
     if labels is not None and len(labels) != len(images):
         raise ImageError(f"{len(images)} images but {len(labels)} labels; give one label per image")
-    images = images[:limit]
-    labels = None if labels is None else labels[:limit]
+    return images[:limit], None if labels is None else labels[:limit]
+
+
+def run_images(
+    bundle: Bundle, images: np.ndarray, labels: np.ndarray | None, *, device: str
+) -> Inference:
+    """Run images, uint8 [N, C, H, W], on `device` and on the golden machine.
+
+    Raises
+    ------
+    PlumHostError : a device that cannot be used, or images of another shape or type
+    """
     with progress_bar() as bar:
         measured = _run(bundle, images, device, bar)
         golden = measured if device == "golden" else _run(bundle, images, "golden", bar)
