@@ -1,4 +1,4 @@
-"""Virtual board: the gateware, compiled by Verilator, behind the socket that stands for its line."""
+"""Virtual board: the gateware, compiled by Verilator, behind a socket in place of a line."""
 
 from plum_hw.virtual.board import VirtualBoard
 from plum_hw.virtual.build import build_board, emit_verilog

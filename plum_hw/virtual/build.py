@@ -1,4 +1,4 @@
-"""Makes the virtual board's program: Verilog from Amaranth, a binary from Verilator, both cached."""
+"""Makes the virtual board's program: Verilog by Amaranth, a binary by Verilator, both cached."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import plum_host.protocol
-
 import plum_hw
 from plum_hw.config import ArrayConfig
 from plum_hw.errors import BuildError
@@ -61,13 +60,10 @@ def emit_verilog(config: ArrayConfig) -> str:
 def build_board(
     config: ArrayConfig, *, trace: bool = False, progress: Progress | None = None
 ) -> Path:
-    """The program of a virtual board; made on first use, about a minute.
+    """The program of a virtual board; made on first use.
 
-    Parameters
-    ----------
-    config : the array
-    trace : able to write waves, which makes it slower
-    progress : called with a line for each step that takes time
+    *Parameters*: ``config``, the array; ``trace``, able to write waves, which makes it slower;
+    ``progress``, called with a line for each step that takes time.
     """
     report = progress or (lambda line: None)
     root = cache_dir() / "virtual"
@@ -114,7 +110,7 @@ def _compile(verilog: Path, flags: list[str], target: Path) -> None:
 
 
 def _sources_digest() -> str:
-    """Of everything that the Verilog is made from, so that a known array is not elaborated again."""
+    """Of all that the Verilog is made from, so that a known array is not elaborated again."""
     package = Path(plum_hw.__file__).parent
     files = [
         *sorted((package / "gateware").rglob("*.py")),

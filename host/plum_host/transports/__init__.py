@@ -2,10 +2,12 @@
 
 from plum_host.transports.base import DamagedPacketError, StreamTransport, Transport
 from plum_host.transports.find import open_transport
+from plum_host.transports.in_process import InProcessTransport
 from plum_host.transports.serial_port import SerialTransport
 
 __all__ = [
     "DamagedPacketError",
+    "InProcessTransport",
     "SerialTransport",
     "StreamTransport",
     "Transport",

@@ -13,18 +13,11 @@ _GROUP = "plum_host.transports"
 
 
 def open_transport(device: str, config: Any = None, **options: Any) -> Transport:
-    """Open a device.
+    """Open a device; a TransportError where there is none or it cannot be opened.
 
-    Parameters
-    ----------
-    device : name of an entry point in the group ``plum_host.transports`` ("golden", "virtual"), a
-        pyserial URL, or a serial port
-    config : array configuration for devices that are made to order; others have their own
-    options : passed to the transport
-
-    Raises
-    ------
-    TransportError : there is no such device, or it cannot be opened
+    *Parameters*: ``device``, the name of an entry point in the group ``plum_host.transports``
+    ("golden", "virtual"), a pyserial URL, or a serial port; ``config``, the array of a device that
+    is made to order (others have their own); ``options`` for the transport.
     """
     found = {entry.name: entry for entry in entry_points(group=_GROUP)}
     if device in found:
@@ -35,7 +28,8 @@ def open_transport(device: str, config: Any = None, **options: Any) -> Transport
                 f"device {device!r} needs {error.name}: pip install 'plum-hw[hw,sim]'"
             ) from None
         return opener(config, **options)
-    if not device or device.isidentifier() and "/" not in device and not device[-1:].isdigit():
+    # COM3 is a port; a word without a number, most likely, is a misspelt name.
+    if not device or (device.isidentifier() and not device[-1].isdigit()):
         names = ", ".join(sorted(found)) or "none is installed"
         raise TransportError(
             f"no device {device!r}; it must be one of those installed ({names}), a serial port, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import termios
 from collections.abc import Callable
 
 import serial
@@ -23,6 +24,7 @@ class SerialTransport(StreamTransport):
     ----------
     port : name of the port, or a URL
     baud : line rate; a socket has none
+    name : what messages call it, where that is not the port
     on_close : called when the transport is closed
 
     Raises
@@ -31,9 +33,14 @@ class SerialTransport(StreamTransport):
     """
 
     def __init__(
-        self, port: str, *, baud: int = BAUD_RATE, on_close: Callable[[], None] | None = None
+        self,
+        port: str,
+        *,
+        baud: int = BAUD_RATE,
+        name: str | None = None,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(port)
+        super().__init__(name or port)
         self._on_close = on_close
         try:
             # Two programs on one port would take each other's answers.
@@ -81,13 +88,18 @@ _REMEDIES = {
     errno.EBUSY: "another program uses it",
     errno.EAGAIN: "another program uses it",
     errno.EWOULDBLOCK: "another program uses it",
+    errno.ENOTTY: "it is not a serial port",
+    errno.EISDIR: "it is a folder, not a serial port",
     errno.ECONNREFUSED: "connection refused: nothing listens there",
 }
 
 
 def _reason(error: Exception) -> str:
-    number = getattr(error, "errno", None)
     cause = error.__context__
-    if number is None and isinstance(cause, OSError):
-        number = cause.errno
+    number = getattr(error, "errno", None) or getattr(cause, "errno", None)
+    if number is None and isinstance(cause, termios.error):
+        number = cause.args[0]
+    if isinstance(cause, TypeError):
+        # pyserial compares the number of a TCP port that is not there.
+        return "the URL names no TCP port; it must be socket://HOST:PORT"
     return _REMEDIES.get(number, str(error).strip() or type(error).__name__)

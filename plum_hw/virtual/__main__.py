@@ -1,0 +1,32 @@
+"""`python -m plum_hw.virtual`: keep a virtual board running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plum_hw import console
+from plum_hw.config import preset
+from plum_hw.virtual.board import VirtualBoard
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def serve(
+    array: Annotated[str, typer.Option(help="Array preset.")] = "tiny",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0: any.")] = 0,
+    trace: Annotated[Path | None, typer.Option(help="File for waves (FST).")] = None,
+) -> None:
+    """Run a virtual board until Ctrl-C; the URL that is printed is a device for every command."""
+    with VirtualBoard(
+        preset(array), port=port, trace=trace, progress=lambda line: console.err.print(line)
+    ) as board:
+        console.out.print(board.url)
+        board.wait()
+
+
+if __name__ == "__main__":
+    console.run(app, "plum_hw.virtual")
