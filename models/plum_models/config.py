@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from plum_models.errors import ModelError
+from plum_models.errors import ModelError, check_types
 from plum_models.networks import NetworkConfig
 
 
@@ -41,11 +41,7 @@ class TrainConfig:
     test_images: int = 10_000
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, kind = getattr(self, field.name), type(field.default)
-            fits = isinstance(value, (int, float) if kind is float else kind)
-            if not fits or (kind is not bool and isinstance(value, bool)):
-                raise ValueError(f"{field.name} must be of type {kind.__name__}, got {value!r}")
+        check_types(self)
         lows = {"epochs": 1, "batch": 2, "threads": 1, "evaluate_every": 1, "train_images": 1}
         for name, low in {**lows, "test_images": 1, "shift": 0, "seed": 0, "warmup": 0}.items():
             if getattr(self, name) < low:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from plum_models.errors import check_types
 from plum_models.layers import ConvUnit, QuantConv2d, QuantLinear, SignedBinaryConv2d
 from plum_models.quantizers import SymmetricQuantizer, WeightQuantizer
 
@@ -42,6 +44,7 @@ class NetworkConfig:
     ede: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.scheme not in SCHEMES:
             raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}")
         if not len(self.widths) == len(self.blocks) == len(self.strides):
@@ -49,18 +52,28 @@ class NetworkConfig:
                 f"widths, blocks and strides must be of one length, got "
                 f"{len(self.widths)}, {len(self.blocks)}, {len(self.strides)}"
             )
+        if not self.widths or self.stem < 1 or self.classes < 2:
+            raise ValueError(
+                f"a network needs a stage, a stem and two classes, got widths {list(self.widths)}, "
+                f"stem {self.stem}, classes {self.classes}"
+            )
+        if wrong := [stride for stride in self.strides if stride > 2]:
+            raise ValueError(f"strides must be 1 or 2, got {wrong[0]}")
 
     def to_json(self) -> dict[str, object]:
         """As a dictionary that `from_json` reads back."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict) -> NetworkConfig:
+    def from_json(cls, values: dict[str, Any]) -> NetworkConfig:
         """From a dictionary; unknown keys are an error that names them."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ValueError(f"unknown network option {unknown[0]!r}; known: {sorted(known)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        options: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**options)
 
 
 class ResidualBlock(nn.Module):

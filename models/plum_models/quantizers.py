@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,13 +67,15 @@ class _SignedBinary(torch.autograd.Function):
     """{0, sign} by threshold; gradient clamped to [-1, 1], zero for |W| > 1, times EDE's factor."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, signs: Tensor, delta: Tensor, ede: tuple | None) -> Tensor:
+    def forward(
+        ctx: Any, weight: Tensor, signs: Tensor, delta: Tensor, ede: tuple | None
+    ) -> Tensor:
         ctx.save_for_backward(weight, signs, delta)
         ctx.ede = ede
         return torch.where(weight * signs >= delta, signs, 0.0)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, signs, delta = ctx.saved_tensors
         out = torch.where(weight.abs() <= 1.0, grad.clamp(-1.0, 1.0), 0.0)
         if ctx.ede is not None:
@@ -85,11 +88,11 @@ class _RoundToGrid(torch.autograd.Function):
     """Round to a multiple of 1/grid; the gradient passes."""
 
     @staticmethod
-    def forward(ctx, value: Tensor, grid: int) -> Tensor:
+    def forward(ctx: Any, value: Tensor, grid: int) -> Tensor:
         return torch.floor(value * grid + 0.5) / grid
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad, None
 
 
@@ -188,11 +191,11 @@ class _Symmetric(torch.autograd.Function):
     """Round to scale * integer; the gradient passes (nothing clips at a scale from the maximum)."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, scale: Tensor) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, scale: Tensor) -> Tensor:
         return torch.floor(weight / scale + 0.5) * scale
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad, None
 
 
@@ -232,7 +235,7 @@ class _Activation(torch.autograd.Function):
     """step * (clamp(floor(x / step + 1/2) + zero, 0, 2^bits - 1) - zero), with LSQ's gradients."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, step: Tensor, bits: int, zero: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, step: Tensor, bits: int, zero: int) -> Tensor:
         low, high = float(-zero), float(2**bits - 1 - zero)
         scaled = x * (1 / step.to(x.dtype))
         level = scaled.add(0.5).floor_().clamp_(low, high)
@@ -241,7 +244,7 @@ class _Activation(torch.autograd.Function):
         return level * step.to(x.dtype)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         scaled, level = ctx.saved_tensors
         # One fused pass: the gradient where low < x/step < high, else 0.
         grad_x = torch.ops.aten.hardtanh_backward(grad, scaled, ctx.low, ctx.high)

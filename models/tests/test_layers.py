@@ -1,5 +1,8 @@
 """Batch-norm folding and the integer export, against float arithmetic and the golden reference."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -35,8 +38,8 @@ def test_folding(scheme: str, shortcut: bool) -> None:
         conv = SignedBinaryConv2d(6, 8, 3, offset=scheme == "offset")
     unit = ConvUnit(conv, signed_output=shortcut)
     randomize(unit, 12)
-    unit.norm.running_mean.normal_()  # type: ignore[union-attr]
-    unit.norm.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr]
+    unit.norm.running_mean.normal_()
+    unit.norm.running_var.uniform_(0.5, 2.0)
     unit.eval()
     assert unit.act is not None
     unit.act.log2_step.data.fill_(-2.0 if scheme == "signed_binary" else -6.5)
@@ -66,7 +69,7 @@ def test_folding(scheme: str, shortcut: bool) -> None:
     assert want.unique().numel() > 20, "the test must not sit in saturation"
 
 
-CONFIGS = {
+CONFIGS: dict[str, dict[str, Any]] = {
     "offset": {"offset": True},
     "published": {"offset": False},
     "four_bits": {"activation_bits": 4, "offset": True},
@@ -75,9 +78,9 @@ CONFIGS = {
 }
 
 
-def make_net(seed: int, **options: object) -> ResidualNet:
+def make_net(seed: int, **options: Any) -> ResidualNet:
     torch.manual_seed(seed)
-    base: dict[str, object] = {"stem": 4, "widths": (8, 12), "blocks": (1, 2), "strides": (2, 2)}
+    base: dict[str, Any] = {"stem": 4, "widths": (8, 12), "blocks": (1, 2), "strides": (2, 2)}
     net = ResidualNet(NetworkConfig.from_json({**base, **options}))
     randomize(net, seed)
     images = to_float(synthetic(64, seed).images)
@@ -89,7 +92,7 @@ def make_net(seed: int, **options: object) -> ResidualNet:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_integers_equal_golden_and_float(name: str, tmp_path) -> None:
+def test_integers_equal_golden_and_float(name: str, tmp_path: Path) -> None:
     """PyTorch's integers = golden reference, layer by layer, after a trip through the file."""
     net = make_net(21, **CONFIGS[name])
     path = tmp_path / "net.qnet"

@@ -1,6 +1,7 @@
 """Quantizers against slow, independent statements of their formulas."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -92,9 +93,8 @@ def test_signed_binary_gradient(ede: bool) -> None:
 
 
 def test_ede_schedule() -> None:
-    assert ede_factors(0, 10) == (pytest.approx(0.1), pytest.approx(10.0))
-    assert ede_factors(5, 10) == (pytest.approx(1.0), pytest.approx(1.0))
-    assert ede_factors(10, 10) == (pytest.approx(10.0), 1.0)
+    for epoch, t, k in ((0, 0.1, 10.0), (5, 1.0, 1.0), (10, 10.0, 1.0)):
+        assert ede_factors(epoch, 10) == pytest.approx((t, k))
 
 
 def test_learned_offset() -> None:
@@ -177,6 +177,6 @@ def test_activation_step_starts_well() -> None:
         (lambda: ActivationQuantizer(4, zero_point=16), "16"),
     ],
 )
-def test_wrong_values_are_named(make, message: str) -> None:
+def test_wrong_values_are_named(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()

@@ -5,10 +5,12 @@ import json
 import struct
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+import typer
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -151,9 +153,7 @@ threads = 1
 """
 
 
-def command(module, *arguments: object) -> tuple[int, str, str]:
-    import typer
-
+def command(module: ModuleType, *arguments: object) -> tuple[int, str, str]:
     app = typer.Typer()
     app.command()(module.main)
     result = CliRunner().invoke(app, [str(a) for a in arguments])
@@ -216,6 +216,8 @@ def test_each_mistake_is_one_line(folder: Path, tmp_path: Path) -> None:
         (train_command, (*base, "--set", "epochs=abc"), "abc"),
         (train_command, (*base, "--set", "scheme=octal"), "octal"),
         (train_command, (*base, "--set", "threshold=3.0"), "3.0"),
+        (train_command, (*base, "--set", "widths=[8, 0]"), "[8, 0]"),
+        (train_command, (*base, "--set", "strides=[2, 3]"), "got 3"),
         (train_command, (*base, "--set", "distill=0.5"), "--teacher"),
         (train_command, (*base, "--resume"), "tiny.state.safetensors"),
         (train_command, (*base, "--start", wide), "does not fit"),
