@@ -1,24 +1,226 @@
-"""stub"""
+"""Bundles: a network compiled for one array, in one file (`.plum`).
+
+The host writes words and looks up places; it never packs. Ref: docs/architecture.md, "Bundle".
+"""
 
 from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
 import numpy as np
+import numpy.typing as npt
+
+from plum_host.container import (
+    MAX_FILE_BYTES,
+    Tensors,
+    canonical_json,
+    check_keys,
+    dump,
+    fail,
+    parse,
+    parse_json,
+    show,
+)
+from plum_host.errors import BundleError, ImageError, PlumHostError
+from plum_host.manifest import FORMAT, MEMORIES, VERSION, check_manifest, tensor_sum
+from plum_host.protocol import Space
+
+GROUP_BYTES = 8
+Words = npt.NDArray[np.uint32]
+Map = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True)
+def _frozen(array: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    result = np.array(array, dtype=dtype)
+    result.setflags(write=False)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
 class Bundle:
+    """A compiled network. Made by `build`, `load` or `from_bytes`, which check all of it.
+
+    *Members*: ``manifest``; ``program``, ``table``, ``weight``: words of each cluster's memories
+    from address 0 on, uint32; ``input_map``: for each byte of the ACTIVATION words that the host
+    writes the pixel's index in (C, H, W) order, or -1 for zero; ``output_map``: for each element of
+    an output map the offset of its byte, None for logits.
+    """
+
     manifest: dict[str, Any]
-    program: tuple
-    table: tuple
-    weight: tuple
-    input_map: np.ndarray
-    output_map: np.ndarray | None
+    program: tuple[Words, ...]
+    table: tuple[Words, ...]
+    weight: tuple[Words, ...]
+    input_map: Map
+    output_map: Map | None
+
+    # ---- making, reading, writing ----------------------------------------------------------------
 
     @classmethod
-    def build(cls, manifest, *, program, table, weight, input_map, output_map):
-        return cls(manifest, tuple(program), tuple(table), tuple(weight), input_map, output_map)
+    def build(
+        cls,
+        manifest: dict[str, Any],
+        *,
+        program: Sequence[npt.NDArray[Any]],
+        table: Sequence[npt.NDArray[Any]],
+        weight: Sequence[npt.NDArray[Any]],
+        input_map: npt.NDArray[Any],
+        output_map: npt.NDArray[Any] | None,
+    ) -> Bundle:
+        """Make a bundle of its manifest (without ``format``, ``version``, ``sha256``) and arrays."""
+        tensors = {
+            f"{name}.{index}": np.array(part, "<u4")
+            for name, parts in zip(MEMORIES, (program, table, weight), strict=True)
+            for index, part in enumerate(parts)
+        }
+        tensors["input_map"] = np.array(input_map, "<i4")
+        if output_map is not None:
+            tensors["output_map"] = np.array(output_map, "<i4")
+        sums = {name: tensor_sum(tensor) for name, tensor in tensors.items()}
+        return cls._checked(
+            {**manifest, "format": FORMAT, "version": VERSION, "sha256": sums}, tensors
+        )
 
-    def pack_image(self, image):
-        flat = np.concatenate([np.asarray(image, np.uint8).ravel(), np.zeros(1, np.uint8)])
-        return flat[self.input_map].reshape(-1, 8)
+    @classmethod
+    def _checked(cls, manifest: dict[str, Any], tensors: Tensors) -> Bundle:
+        check_manifest(manifest, tensors)
+        program, table, weight = (
+            tuple(
+                _frozen(tensors[f"{name}.{index}"], "<u4")
+                for index in range(manifest["config"]["clusters"])
+            )
+            for name in MEMORIES
+        )
+        output_map = tensors.get("output_map")
+        return cls(
+            manifest,
+            program,
+            table,
+            weight,
+            _frozen(tensors["input_map"], "<i4"),
+            None if output_map is None else _frozen(output_map, "<i4"),
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Bundle:
+        """Read a bundle. Raises `BundleError` for whatever is wrong with it."""
+        metadata, tensors = parse(data)
+        check_keys(metadata, ("plum_bundle", "plum_sha256"), "its metadata")
+        text = metadata["plum_bundle"]
+        if not isinstance(text, str):
+            fail(f"its manifest is {show(text)}, not text")
+        if metadata["plum_sha256"] != hashlib.sha256(text.encode()).hexdigest():
+            fail("its manifest does not have its checksum")
+        return cls._checked(parse_json(text, "its manifest"), tensors)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Read a bundle's file. Raises `BundleError`, which names the file."""
+        try:
+            with Path(path).open("rb") as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise BundleError("it is no regular file; give the path of a .plum file")
+                if status.st_size > MAX_FILE_BYTES:
+                    fail(f"it has {status.st_size} bytes; a bundle has at most {MAX_FILE_BYTES}")
+                data = file.read(MAX_FILE_BYTES + 1)
+            return cls.from_bytes(data)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise BundleError(
+                f"bundle {os.fspath(path)!r}: {reason}; give the path of a .plum file"
+            ) from None
+        except BundleError as error:
+            raise BundleError(f"bundle {os.fspath(path)!r}: {error}") from None
+
+    def to_bytes(self) -> bytes:
+        """The file; the same bytes for the same bundle, always."""
+        text = canonical_json(self.manifest)
+        tensors: Tensors = {
+            f"{name}.{index}": part
+            for name, parts in zip(MEMORIES, (self.program, self.table, self.weight), strict=True)
+            for index, part in enumerate(parts)
+        }
+        tensors["input_map"] = self.input_map
+        if self.output_map is not None:
+            tensors["output_map"] = self.output_map
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        return dump({"plum_bundle": text, "plum_sha256": checksum}, tensors)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file, replacing ``path`` in one step. Raises `BundleError` if it cannot."""
+        target = Path(path)
+        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+        try:
+            partial.write_bytes(self.to_bytes())
+            partial.replace(target)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise BundleError(
+                f"cannot write {target}: {error.strerror or error}; give a path that can be written"
+            ) from None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bundle) and self.to_bytes() == other.to_bytes()
+
+    def __hash__(self) -> int:
+        return hash(self.manifest["sha256"]["program.0"])
+
+    # ---- images and outputs ----------------------------------------------------------------------
+
+    def pack_image(self, image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """ACTIVATION words of an image uint8 (C, H, W): uint8 [words, 8].
+
+        Raises `ImageError`: type, shape or range.
+        """
+        result: npt.NDArray[np.uint8] = self.pack_images(np.asarray(image)[None])[0]
+        return result
+
+    def pack_images(self, images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """ACTIVATION words of images uint8 [N, C, H, W]: uint8 [N, words, 8].
+
+        Raises `ImageError`: type, shape or range.
+        """
+        images = np.asarray(images)
+        shape, bits = tuple(self.manifest["input"]["shape"]), self.manifest["input"]["bits"]
+        if images.dtype != np.uint8:
+            raise ImageError(f"images are {images.dtype}; the network takes uint8")
+        if images.shape[1:] != shape:
+            raise ImageError(f"an image has shape {images.shape[1:]}; the network takes {shape}")
+        peak = int(images.max(initial=0))
+        if peak >> bits:
+            raise ImageError(
+                f"images hold the value {peak}; the network takes 0 to {(1 << bits) - 1}"
+            )
+        count = len(images)
+        flat = np.zeros((count, images[:1].size + 1 if count else 1), np.uint8)
+        flat[:, :-1] = images.reshape(count, -1)
+        # Index -1, a zero, is the last column.
+        return flat[:, self.input_map].reshape(count, -1, GROUP_BYTES)
+
+    @property
+    def output_range(self) -> tuple[Space, int, int]:
+        """Where the output of a run is: space, address, words."""
+        output = self.manifest["output"]
+        if output["kind"] == "logits":
+            return Space.RESULT, 0, output["shape"][0]
+        return Space.ACTIVATION, output["address"], output["words"]
+
+    def unpack_output(self, data: bytes) -> npt.NDArray[Any]:
+        """The output from the bytes at `output_range`: int32 logits [K], or a uint8 map (C, H, W).
+
+        Raises `PlumHostError` for another number of bytes.
+        """
+        output = self.manifest["output"]
+        logits = self.output_map is None
+        size = 4 * output["shape"][0] if logits else GROUP_BYTES * output["words"]
+        if len(data) != size:
+            raise PlumHostError(f"an output of {len(data)} bytes; the network's has {size}")
+        if self.output_map is None:
+            return np.frombuffer(data, "<i4").astype(np.int32)
+        return np.frombuffer(data, np.uint8)[self.output_map].reshape(output["shape"])

@@ -1,4 +1,4 @@
-"""Compiler: places a quantized network on one array, packs it into a bundle, predicts its cycles."""
+"""Compiler: places a network on one array, packs it into a bundle and predicts its cycles."""
 
 from .compile import check_network, compile_network
 from .problems import Problem

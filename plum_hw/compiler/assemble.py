@@ -123,7 +123,8 @@ class _Assembler:
 
 def assemble(config: ArrayConfig, plan: Plan) -> tuple[ClusterImage | None, list[Problem]]:
     """Words of the memories. The image is None exactly when there are problems: a descriptor's
-    field or a memory is too small."""
+    field or a memory is too small.
+    """
     assembler = _Assembler(config, plan)
     layout = layer_layout(config)
     problems: list[Problem] = []

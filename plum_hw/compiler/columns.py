@@ -1,4 +1,4 @@
-"""A layer's weights as the array walks them: kernel columns made of runs of consecutive addresses."""
+"""A layer's weights as the array walks them: kernel columns of runs of consecutive addresses."""
 
 from __future__ import annotations
 

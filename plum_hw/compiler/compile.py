@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from plum_host.bundle import Bundle
 
+from plum_host.bundle import Bundle
 from plum_hw.config import ArrayConfig
 from plum_hw.ir import Network
 from plum_hw.layouts import layer_layout
@@ -97,17 +97,12 @@ def _bundle(network: Network, config: ArrayConfig, plan: Plan, image: ClusterIma
 
 def decode_image(config: ArrayConfig, image: ClusterImage, layers: int) -> list[LayerCode]:
     """The layers of a program, as the gateware reads them."""
-    memories = [
-        _whole(words, bits)
-        for words, bits in (
-            (image.program, config.program_addr_bits),
-            (image.table, config.table_addr_bits),
-            (image.weight, config.weight_addr_bits),
-        )
-    ]
+    program = _whole(image.program, config.program_addr_bits)
+    table = _whole(image.table, config.table_addr_bits)
+    weight = _whole(image.weight, config.weight_addr_bits)
     words = layer_layout(config).words
     return [
-        decode_layer(config, *memories, address=PROGRAM_ADDRESS + index * words)
+        decode_layer(config, program, table, weight, PROGRAM_ADDRESS + index * words)
         for index in range(layers)
     ]
 

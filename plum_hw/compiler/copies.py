@@ -24,7 +24,8 @@ HOST: Reader = ("", 0)
 @dataclass
 class Copy:
     """One copy of a tensor. *Members*: ``tensor``; ``layout``, placed by `memory.allocate`;
-    ``readers``."""
+    ``readers``.
+    """
 
     tensor: str
     layout: TensorLayout
@@ -87,7 +88,8 @@ def _serve(
     cleared: bool,
 ) -> None:
     """Serve a reader that takes any layout: the copy with the fewest rows that is there anyway, or
-    one made for it. A dense layer (``cleared``) sums all lanes, so they must hold zeros."""
+    one made for it. A dense layer (``cleared``) sums all lanes, so they must hold zeros.
+    """
     usable = [copy for copy in copies if copy.whole]
     if usable:
         chosen = min(usable, key=lambda copy: copy.layout.phases * copy.layout.rows)

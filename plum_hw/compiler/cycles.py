@@ -107,7 +107,8 @@ class _Issue:
 
     def vector(self) -> None:
         """One output vector. What waits depends on the two last times only, and these soon repeat
-        from vector to vector, so a repeated vector is not walked again."""
+        from vector to vector, so a repeated vector is not walked again.
+        """
         key = (
             max(self.last_drain - self.now, -self.groups),
             max(self.last_emit - self.now, -self.gap),

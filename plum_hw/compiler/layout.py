@@ -37,7 +37,8 @@ class Tiling:
 
     def left_edge(self, config: ArrayConfig) -> int:
         """Bit g is set where group g begins a strip. Groups behind the last strip count as strips
-        too, so that nothing is ever read from them."""
+        too, so that nothing is ever read from them.
+        """
         return sum(1 << g for g in range(0, config.groups, self.strip_groups(config)))
 
 
@@ -107,7 +108,8 @@ class TensorLayout:
 
     def pixel_map(self, lanes: int) -> NDArray[np.int32]:
         """What every lane has to hold: int32 [vectors, lanes], the element's index in (C, H, W)
-        order, or `NO_PIXEL` for a zero (in unused lanes without ``cleared``: for anything)."""
+        order, or `NO_PIXEL` for a zero (in unused lanes without ``cleared``: for anything).
+        """
         strip = np.arange(self.strips)[None, None, None, :, None]
         local = np.arange(-self.halo_top, self.rows + self.halo_bottom)[None, :, None, None, None]
         lane = np.arange(self.strip_lanes)[None, None, None, None, :]

@@ -112,7 +112,8 @@ def _in_place(
 
 def _place(buffers: Sequence[_Buffer]) -> int:
     """Place buffers one after another, each in the smallest gap that is free during its life.
-    Returns the vectors in use."""
+    Returns the vectors in use.
+    """
     placed: list[_Buffer] = []
     top = 0
     for buffer in buffers:

@@ -1,4 +1,4 @@
-"""All that is known of each layer before it is packed: geometry, places, masks, constants, lists."""
+"""What is known of each layer before it is packed: geometry, places, masks, constants, lists."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class LayerPlan:
     """One layer, placed.
 
     *Members*: ``geometry``; ``source``, layout that the window reads; ``residual``, layout of the
-    residual or None; ``outputs``, layouts of all copies that are written (none of logits); ``masks``
-    and ``constants``; ``window``: filter 0 is the window sum; ``shared``: all filters have the same
+    residual or None; ``outputs``, layouts of all copies that are written (none of logits);
+    ``masks`` and ``constants``; ``window``: filter 0 is the window sum; ``shared``: all filters have the same
     masks; ``lists``, the scatter list of each vector.
     """
 
@@ -54,7 +54,8 @@ class LayerPlan:
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """A network, placed. *Members*: ``network`` as the array runs it (see `lower`); ``layers``;
-    ``copies`` of each tensor; ``vectors`` of activation memory in use."""
+    ``copies`` of each tensor; ``vectors`` of activation memory in use.
+    """
 
     network: Network
     layers: tuple[LayerPlan, ...]
@@ -121,7 +122,7 @@ class _Planner:
                     Problem(
                         None if name == network.input.name else name,
                         f"values of {name} have {bits} bits and the array stores {config.act_bits}",
-                        f"export at most {config.act_bits} bits or use an array with act_bits {bits}",
+                        f"export {config.act_bits} bits or use an array with act_bits {bits}",
                     )
                 )
 
@@ -163,7 +164,8 @@ class _Planner:
 
     def _read(self, copies: dict[str, list[Copy]], geometry: Geometry, slot: int) -> TensorLayout:
         """Layout that a layer reads; where nothing is placed as a network cannot be, one that
-        serves for finding what else is wrong."""
+        serves for finding what else is wrong.
+        """
         layer = geometry.layer
         for copy in copies.get(layer.inputs[slot], ()):
             if (layer.name, slot) in copy.readers:

@@ -83,7 +83,7 @@ def naf_nibbles(weights: Array) -> list[tuple[Array, Array]]:
     triple = 3 * weights
     carries = triple ^ weights
     positive, negative = (triple & carries) >> 1, (weights & carries) >> 1
-    nibbles = []
+    nibbles: list[tuple[Array, Array]] = []
     while not nibbles or positive.any() or negative.any():
         nibbles.append((positive & 15, negative & 15))
         positive, negative = positive >> NIBBLE_BITS, negative >> NIBBLE_BITS
@@ -157,7 +157,7 @@ class _Builder:
             ]
 
     def _split(self, pieces: list[_Piece]) -> Iterator[list[_Piece]]:
-        """Cut runs where the sum of any filter would pass the limit, at a word's end if possible."""
+        """Cut runs where the sum of a filter would pass the limit, at a word's end if possible."""
         chain: list[_Piece] = []
         total = np.zeros(self.filters, np.int64)
         for rest in pieces:

@@ -24,7 +24,8 @@ Array = NDArray[Any]
 
 class MachineError(Exception):
     """A program does what no compiled program does: the gateware's result would depend on its
-    pipeline, so the machine has none."""
+    pipeline, so the machine has none.
+    """
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Kernel:
                 continue
             merged, inverse = np.unique(offsets & self._wrap, return_inverse=True)
             total = np.zeros((rows, len(merged)), np.int64)
-            np.add.at(total, (slice(None), inverse), matrix)
+            np.add.at(total.T, inverse, matrix.T)
             offsets, matrix = merged, total
             peak = int(matrix.sum(axis=1).max(initial=0)) << config.act_bits
             yield _Drain(
@@ -127,7 +128,8 @@ class Kernel:
 
     def _decode_entries(self) -> tuple[Array, Array]:
         """All bytes that the layer writes: flat index into activation memory, and into the layer's
-        outputs [filters, vectors, lanes] followed by one zero."""
+        outputs [filters, vectors, lanes] followed by one zero.
+        """
         config, code = self.config, self.code
         entries, size = code.entries, config.group_lanes
         if not len(entries["offset"]):
@@ -155,12 +157,13 @@ class Kernel:
 
     def _used_lanes(self) -> Array:
         """Lanes whose sums matter, bool [vectors, lanes]: the others add up what lies beside a map,
-        and may overflow."""
+        and may overflow.
+        """
         used = np.zeros((self.code.emitted, len(self._vectors), self.config.lanes), bool)
         if self.code.fields["reduce"]:
-            return ~used[0]
+            return np.ones(used.shape[1:], bool)
         used.reshape(-1)[self._source[self._source < used.size]] = True
-        return used.any(axis=0)
+        return np.asarray(used.any(axis=0))
 
     def _check_hazards(self) -> None:
         config, lanes = self.config, self.config.lanes

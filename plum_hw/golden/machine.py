@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from plum_host.bundle import Bundle
 
+from plum_host.bundle import Bundle
 from plum_hw.compiler.decode import decode_layer
 from plum_hw.compiler.layout import TensorLayout
 from plum_hw.config import ArrayConfig
@@ -30,8 +30,8 @@ class Machine:
 
     *Parameters*: ``config``.
 
-    *Members*: ``program``, ``table``, ``weight``, ``results``, ``counters``, uint32; ``activation``,
-    uint8 [vectors, lanes]; ``result_count`` of the last run; ``overflows``, what overflowed in the
+    *Members*: ``program``, ``table``, ``weight``, ``results``, ``counters``, uint32;
+    ``activation``, uint8 [vectors, lanes]; ``result_count`` of the last run; ``overflows``, what overflowed in the
     last run, as (layer number, register's knob), always empty for a compiled program.
 
     Program, table and weight memory are changed by `write` only: decoded layers are kept.
@@ -164,7 +164,8 @@ class Machine:
 
     def tensor(self, bundle: Bundle, layer: str) -> NDArray[Any]:
         """Output of a layer, right after the run that ended with it: uint8 (C, H, W), or int32 [K]
-        for logits. Later layers may have overwritten it."""
+        for logits. Later layers may have overwritten it.
+        """
         entry = next(item for item in bundle.manifest["layers"] if item["name"] == layer)
         if entry["layout"] is None:
             return self.results[: self.result_count].view(np.int32).copy()
