@@ -54,7 +54,12 @@ class QuantConv2d(nn.Conv2d):
         return self.quantizer.codes(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.effective_weight(), None, self.stride, self.padding)
+        stride = self.stride[0]
+        if self.kernel_size == (1, 1) and stride > 1 and self.in_channels < 8:
+            # The backward of PyTorch 2.13's own strided 1x1 convolution writes beyond its memory
+            # here (oneDNN on AVX2, fewer than 8 input channels): take the pixels first.
+            x, stride = x[:, :, ::stride, ::stride], 1
+        return F.conv2d(x, self.effective_weight(), None, stride, self.padding)
 
 
 class SignedBinaryConv2d(QuantConv2d):
