@@ -72,7 +72,7 @@ class Bundle:
         input_map: npt.NDArray[Any],
         output_map: npt.NDArray[Any] | None,
     ) -> Bundle:
-        """Make a bundle of its manifest (without ``format``, ``version``, ``sha256``) and arrays."""
+        """Make one of a manifest (without ``format``, ``version`` and ``sha256``) and arrays."""
         tensors = {
             f"{name}.{index}": np.array(part, "<u4")
             for name, parts in zip(MEMORIES, (program, table, weight), strict=True)

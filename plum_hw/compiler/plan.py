@@ -26,8 +26,8 @@ class LayerPlan:
 
     *Members*: ``geometry``; ``source``, layout that the window reads; ``residual``, layout of the
     residual or None; ``outputs``, layouts of all copies that are written (none of logits);
-    ``masks`` and ``constants``; ``window``: filter 0 is the window sum; ``shared``: all filters have the same
-    masks; ``lists``, the scatter list of each vector.
+    ``masks``, ``constants``; ``window``: filter 0 is the window sum; ``shared``: all filters have
+    the same masks; ``lists``, the scatter list of each vector.
     """
 
     geometry: Geometry

@@ -1,8 +1,9 @@
 """Segments and mask words: weights as sums of unsigned groups that no accumulator overflows.
 
 A weight is split into digits of its non-adjacent form (no two neighbours are non-zero, so weights
-near zero have few). Four digits make a *nibble*; for each nibble from the top, each kernel column
-and each sign the lanes add up a *chain* of digits, doubling in between, and are drained.
+near zero have few). For each kernel column and each sign the lanes add up a *chain* of digits from
+the top down, doubling in between, and are drained. Where a lane accumulator cannot hold a whole
+column so, it is added up in stages of four digits (nibbles), from the top stage down.
 Ref: docs/architecture.md, "Numbers" and "Segments".
 """
 
@@ -74,20 +75,29 @@ class _Piece:
         return _Piece(self.offset + first, self.tap + first, self.values[:, first:last])
 
 
-def naf_nibbles(weights: Array) -> list[tuple[Array, Array]]:
-    """Split weights into nibbles of their non-adjacent form, lowest first.
+def naf(weights: Array) -> tuple[Array, Array]:
+    """Positive and negative digits of weights in non-adjacent form, each put together again.
 
-    Each is (positive, negative), both of the shape of ``weights`` and from 0 to 10, such that
-    ``weights == sum(16**i * (positive - negative))``. Fewest nibbles, at least one.
+    Both have the shape of ``weights`` and are at least 0; ``weights == positive - negative``.
     """
     triple = 3 * weights
-    carries = triple ^ weights
-    positive, negative = (triple & carries) >> 1, (weights & carries) >> 1
-    nibbles: list[tuple[Array, Array]] = []
-    while not nibbles or positive.any() or negative.any():
-        nibbles.append((positive & 15, negative & 15))
-        positive, negative = positive >> NIBBLE_BITS, negative >> NIBBLE_BITS
-    return nibbles
+    digits = triple ^ weights
+    return (triple & digits) >> 1, (weights & digits) >> 1
+
+
+def _stages(values: list[Array], limit: int) -> list[list[Array]]:
+    """Split one sign of a column into stages, lowest first: stage i counts 16**i times.
+
+    Everything is one stage if the sum of every filter's ``values`` (of one run each) stays within
+    ``limit``, which saves drains; else each stage is a nibble.
+    """
+    if int(sum(run.sum(axis=1) for run in values).max()) <= limit:
+        return [values]
+    stages = []
+    while any(run.any() for run in values):
+        stages.append([run & ((1 << NIBBLE_BITS) - 1) for run in values])
+        values = [run >> NIBBLE_BITS for run in values]
+    return stages
 
 
 class _Sums:
@@ -252,26 +262,34 @@ def _compare_columns(builder: _Builder, columns: tuple[Column, ...]) -> None:
 
 
 def _add_columns(builder: _Builder, columns: tuple[Column, ...]) -> None:
-    nibbles = [[naf_nibbles(run.weights) for run in column.runs] for column in columns]
-    count = max(len(split) for column in nibbles for split in column)
-    for nibble in reversed(range(count)):
-        op = DrainOp.SET if nibble == count - 1 else DrainOp.NIBBLE
-        for index, column in enumerate(columns):
-            for sign, part in ((1, 0), (-1, 1)):
-                pieces = []
-                tap = 0
-                for run, split in zip(column.runs, nibbles[index], strict=True):
-                    if nibble < len(split):
-                        pieces.append(_Piece(run.offset, tap, split[nibble][part]))
-                    tap += run.weights.shape[1]
-                for chain in builder.chains(pieces):
+    signs: list[list[list[list[Array]]]] = []  # of each column, for each sign: stages of runs
+    for column in columns:
+        split = [naf(run.weights) for run in column.runs]
+        signs.append([_stages([run[part] for run in split], builder.limit) for part in (0, 1)])
+    count = max(len(stages) for both in signs for stages in both)
+    for stage in reversed(range(count)):
+        op = DrainOp.SET if stage == count - 1 else DrainOp.NIBBLE
+        for index, (column, both) in enumerate(zip(columns, signs, strict=True)):
+            for sign, stages in zip((1, -1), both, strict=True):
+                if stage >= len(stages):
+                    continue
+                for chain in builder.chains(_pieces(column, stages[stage])):
                     builder.chain(index, column.shift, chain, op, sign)
                     op = DrainOp.ADD
         if op != DrainOp.ADD:
-            # Nothing to add in this nibble, but the sums must be cleared or multiplied.
-            run = columns[0].runs[0]
-            nothing = _Piece(run.offset, 0, np.zeros_like(run.weights[:, :1]))
-            builder.chain(0, columns[0].shift, [nothing], op, 1)
+            # Nothing to add in this stage, but the sums must be cleared or multiplied.
+            first = columns[0]
+            nothing = [np.zeros_like(run.weights) for run in first.runs[:1]]
+            builder.chain(0, first.shift, _pieces(first, nothing), op, 1)
+
+
+def _pieces(column: Column, values: list[Array]) -> list[_Piece]:
+    """Values of the first runs of a column, each as a piece."""
+    taps = np.cumsum([0, *(run.weights.shape[1] for run in column.runs)]).tolist()
+    return [
+        _Piece(run.offset, tap, part)
+        for run, tap, part in zip(column.runs, taps, values, strict=False)
+    ]
 
 
 def _check_sums(config: ArrayConfig, layer: str, worst: int) -> None:

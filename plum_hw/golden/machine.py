@@ -31,8 +31,8 @@ class Machine:
     *Parameters*: ``config``.
 
     *Members*: ``program``, ``table``, ``weight``, ``results``, ``counters``, uint32;
-    ``activation``, uint8 [vectors, lanes]; ``result_count`` of the last run; ``overflows``, what overflowed in the
-    last run, as (layer number, register's knob), always empty for a compiled program.
+    ``activation``, uint8 [vectors, lanes]; ``result_count`` of the last run; ``overflows``, what
+    overflowed in the last run, as (layer number, register's knob): nothing in a compiled program.
 
     Program, table and weight memory are changed by `write` only: decoded layers are kept.
     """
