@@ -22,6 +22,10 @@ from plum_hw.layouts import DrainOp, Select, Start
 Array = NDArray[Any]
 
 
+#: Multiplications up to which OpenBLAS keeps to one thread.
+_BLAS_WORK = 1 << 18
+
+
 class MachineError(Exception):
     """A program does what no compiled program does: the gateware's result would depend on its
     pipeline, so the machine has none.
@@ -42,6 +46,17 @@ class _Drain:
     lanes: Array
     op: DrainOp
     negate: bool
+
+
+def _product(matrix: Array, inputs: Array) -> Array:
+    """Products ``matrix`` [f, n] @ ``inputs`` [v, n, lanes], in parts too small for BLAS to wake its
+    threads: on a busy machine these were measured twenty times slower.
+    """
+    step = max(8, _BLAS_WORK // (matrix.shape[0] * inputs.shape[2]))
+    result = matrix[:, :step] @ inputs[:, :step]
+    for first in range(step, matrix.shape[1], step):
+        result += matrix[:, first : first + step] @ inputs[:, first : first + step]
+    return result
 
 
 def _wrap_signed(values: Array, bits: int) -> Array:
@@ -67,6 +82,7 @@ class Kernel:
         self._vectors = np.arange(1 if fields["reduce"] else fields["vectors"])
         self._filters = np.arange(fields["filters"])
         self._drains = list(self._decode_drains())
+        self._reads = [self._addresses(drain) for drain in self._drains]
         channels = np.arange(code.emitted)
         self._residuals = (
             fields["res_base"] + self._vectors * fields["res_step"] + channels[:, None]
@@ -169,8 +185,8 @@ class Kernel:
         config, lanes = self.config, self.config.lanes
         written = np.zeros(1 << config.act_addr_bits, bool)
         written[self._target // lanes] = True
-        for drain in self._drains:
-            if written[self._addresses(drain)].any():
+        for addresses in self._reads:
+            if written[addresses].any():
                 raise MachineError("the layer reads activations that it has written")
         if not self.code.fields["residual"]:
             return
@@ -184,9 +200,9 @@ class Kernel:
             raise MachineError("the layer reads a residual that it has written")
 
     def _addresses(self, drain: _Drain) -> Array:
-        """Vectors that a drain's lanes have added: [n, vectors], or [filters, n, vectors]."""
+        """Vectors that a drain's lanes have added: [vectors, n], or [filters, vectors, n]."""
         fields = self.code.fields
-        window = fields["in_base"] + self._vectors * fields["in_step"] + drain.offsets[:, None]
+        window = fields["in_base"] + self._vectors[:, None] * fields["in_step"] + drain.offsets
         if fields["filter_step"]:
             channels = np.maximum(self._filters - fields["window"], 0)
             window = window + channels[:, None, None]
@@ -228,8 +244,8 @@ class Kernel:
         config = self.config
         shape = (len(self._filters), len(self._vectors), config.lanes)
         sums = np.zeros(shape, np.int64)
-        for drain in self._drains:
-            lanes = self._lanes(activation, drain)
+        for drain, addresses in zip(self._drains, self._reads, strict=True):
+            lanes = self._lanes(activation[addresses], drain.matrix)
             lanes = np.concatenate([lanes, np.zeros((*lanes.shape[:2], 1), np.int64)], axis=2)
             aligned = lanes[:, :, drain.lanes]
             value = aligned & ((1 << config.acc_bits) - 1)
@@ -250,17 +266,15 @@ class Kernel:
                 report.add("sum_bits")
         return sums
 
-    def _lanes(self, activation: Array, drain: _Drain) -> Array:
-        """Lane accumulators at a drain, before they wrap: int64 [filters, vectors, lanes]."""
-        inputs = activation[self._addresses(drain)].astype(drain.matrix.dtype)
-        if self.code.fields["filter_step"]:
-            result = np.einsum("fn,fnvl->fvl", self._rows(drain.matrix), inputs)
-        else:
-            size = (len(self._vectors), self.config.lanes)
-            inputs = inputs.reshape(len(drain.offsets), size[0] * size[1])
-            result = (drain.matrix @ inputs).reshape(len(drain.matrix), *size)
-        return result.astype(np.int64)
+    def _lanes(self, inputs: Array, matrix: Array) -> Array:
+        """Lane accumulators at a drain, before they wrap: int64 [filters, vectors, lanes].
 
-    def _rows(self, matrix: Array) -> Array:
-        """Shared masks repeated for each filter."""
-        return np.broadcast_to(matrix, (len(self._filters), matrix.shape[1]))
+        inputs : what they add, uint8 [vectors, n, lanes], or with a filter step [filters, ...]
+        """
+        inputs = inputs.astype(matrix.dtype)
+        if self.code.fields["filter_step"]:
+            rows = np.broadcast_to(matrix, (len(self._filters), matrix.shape[1]))
+            result = np.einsum("fn,fvnl->fvl", rows, inputs)
+        else:
+            result = _product(matrix, inputs).swapaxes(0, 1)
+        return result.astype(np.int64)
