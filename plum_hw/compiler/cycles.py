@@ -23,16 +23,17 @@ _NEVER = -(1 << 60)
 class LayerCycles:
     """Cycles of one layer, and what they are spent on.
 
-    *Members*: ``cycles`` in all; ``beats`` of the lanes, residual beats included; ``drain_stalls``
-    and ``emit_stalls``, cycles that a beat waited (for the drain, else for the emitter);
-    ``overhead``, loading and flushing; ``drain_busy``, ``emit_busy``: least cycles that these two
-    need for the layer.
+    *Members*: ``cycles`` in all; ``beats`` of the lanes; ``residual_beats``, which leave the lanes
+    alone; ``drain_stalls`` and ``emit_stalls``, cycles that a beat waited (for the drain, else for
+    the emitter); ``overhead``, loading and flushing; ``drain_busy``, ``emit_busy``: least cycles
+    that these two need for the layer.
 
-    ``cycles == overhead + beats + drain_stalls + emit_stalls``
+    ``cycles == overhead + beats + residual_beats + drain_stalls + emit_stalls``
     """
 
     cycles: int
     beats: int
+    residual_beats: int
     drain_stalls: int
     emit_stalls: int
     overhead: int
@@ -43,7 +44,7 @@ class LayerCycles:
     def bound_by(self) -> str:
         """The part with the most work: "lanes", "drain", "emitter", or "latency" (overhead)."""
         work = {
-            "lanes": self.beats,
+            "lanes": self.beats + self.residual_beats,
             "drain": self.drain_busy,
             "emitter": self.emit_busy,
             "latency": self.overhead,
@@ -62,9 +63,11 @@ def layer_cycles(config: ArrayConfig, code: LayerCode) -> LayerCycles:
         config, entries=code.last_entries, terms=code.terms, reduce=reduce
     )
     drains = int(code.segments["drain"].sum())
+    residual_beats = code.emitted * fields["vectors"] if fields["residual"] else 0
     return LayerCycles(
         cycles=overhead + issue.now,
-        beats=issue.now - issue.drain_stalls - issue.emit_stalls,
+        beats=issue.now - residual_beats - issue.drain_stalls - issue.emit_stalls,
+        residual_beats=residual_beats,
         drain_stalls=issue.drain_stalls,
         emit_stalls=issue.emit_stalls,
         overhead=overhead,

@@ -49,8 +49,8 @@ class _Drain:
 
 
 def _product(matrix: Array, inputs: Array) -> Array:
-    """Products ``matrix`` [f, n] @ ``inputs`` [v, n, lanes], in parts too small for BLAS to wake its
-    threads: on a busy machine these were measured twenty times slower.
+    """Products ``matrix`` [f, n] @ ``inputs`` [v, n, lanes], in parts too small for BLAS to wake
+    its threads: on a busy machine these were measured twenty times slower.
     """
     step = max(8, _BLAS_WORK // (matrix.shape[0] * inputs.shape[2]))
     result = matrix[:, :step] @ inputs[:, :step]

@@ -137,8 +137,9 @@ class Machine:
             results = kernel.run(self.activation, report)
             self.overflows |= {(index, knob) for knob in report}
             if results is not None:
-                places = (self.result_count + np.arange(len(results))) % len(self.results)
-                self.results[places] = results
+                # What does not fit is lost.
+                results = results[: len(self.results) - self.result_count]
+                self.results[self.result_count :][: len(results)] = results
                 self.result_count += len(results)
             self._count(index, kernel)
 
