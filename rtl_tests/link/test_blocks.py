@@ -1,0 +1,36 @@
+"""Blocks of the link, each with its bench under Verilator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from amaranth.lib import wiring
+
+from plum_hw.gateware.link.cobs_decoder import CobsDecoder
+from plum_hw.gateware.link.cobs_encoder import CobsEncoder
+from plum_hw.gateware.link.link import Link
+from plum_hw.gateware.link.packet_receiver import PacketReceiver
+from plum_hw.gateware.link.packet_sender import PacketSender
+from plum_hw.gateware.link.uart import Uart
+from rtl_tests.link import bench_link, bench_packet_receiver, bench_uart
+from rtl_tests.link.simulation import Simulation
+
+SEED = "20240511"
+
+BLOCKS: dict[str, Callable[[], wiring.Component]] = {
+    "bench_cobs_decoder": CobsDecoder,
+    "bench_cobs_encoder": CobsEncoder,
+    "bench_packet_receiver": lambda: PacketReceiver(bench_packet_receiver.LIMIT),
+    "bench_packet_sender": PacketSender,
+    "bench_uart": lambda: Uart(bench_uart.DIVISOR),
+    "bench_link": lambda: Link(bench_link.CONFIG),
+}
+
+
+@pytest.mark.parametrize("bench", BLOCKS)
+def test_block(bench: str, tmp_path: Path) -> None:
+    simulation = Simulation(BLOCKS[bench](), tmp_path)
+    assert simulation.failures(bench, SEED=SEED) == 0
+    assert simulation.failures(bench, SEED=SEED, FAULT="1") > 0, "the bench cannot fail"
