@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from plum_host.bundle import Bundle
 
+from plum_host.bundle import Bundle
 from plum_hw.config import ArrayConfig
 from plum_hw.golden.machine import Machine
 from plum_hw.golden.reference import Reference
