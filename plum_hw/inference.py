@@ -6,17 +6,18 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from plum_host.bundle import Bundle
 from plum_host.images import load_images
-from plum_host.session import RunResult, Session
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from plum_hw import console
-from plum_hw.config import ArrayConfig
 from plum_hw.errors import ImageError
+
+if TYPE_CHECKING:
+    from plum_host.session import RunResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +121,17 @@ def run_images(
 
 
 def _run(bundle: Bundle, images: np.ndarray, device: str, bar: Progress) -> RunResult:
+    # Transports are looked up, and pyserial imported, only by commands that use a device.
+    from plum_host.session import Session
+
     task = bar.add_task(f"{device}: starting", total=len(images))
-    config = ArrayConfig.from_dict(bundle.manifest["config"])
-    with Session.open(device, config=config) as session:
+    with Session.open(device, config=bundle.manifest["config"]) as session:
         bar.update(task, description=f"{device}: loading")
         session.load(bundle)
         bar.update(task, description=f"{device}: images")
-        return session.run(images, progress=lambda done: bar.update(task, completed=done))
+        return session.run(
+            images, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
 
 
 def print_result(result: Inference) -> None:

@@ -131,15 +131,16 @@ class Cluster(wiring.Component):
         ]
         wiring.connect(m, emitter.sum_port, drain.port)
 
-        # An emission begins when the filter's last drain has finished.
+        # An emission begins as early as it finds the sums of the filter's last drain.
+        delay = max(1, drain.LATENCY - emitter.FIRST_STEP)
         pending = Signal()
         pending_job = Signal(EmitJob)
-        wait = Signal(range(drain.LATENCY + 1))
+        wait = Signal(range(delay + 1))
         with m.If(lanes.emit):
             m.d.sync += [
                 pending.eq(1),
                 pending_job.eq(lanes.emit_job),
-                wait.eq(drain.LATENCY - 1),
+                wait.eq(delay - 1),
             ]
         with m.Elif(pending):
             m.d.sync += wait.eq(wait - 1)

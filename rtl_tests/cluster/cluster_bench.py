@@ -1,0 +1,160 @@
+"""cocotb side of `test_cluster`: compiled random networks on a whole cluster, layer by layer."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, with_timeout
+
+from plum_hw.compiler import check_network, compile_network
+from plum_hw.config import ArrayConfig
+from plum_hw.golden.machine import Machine
+from plum_hw.ir.random import random_images, random_network
+from plum_hw.layouts import LAYER_COUNTERS, SPACE_BYTES, Counter, Space, layer_layout
+
+#: Cycles after which a layer counts as hung.
+PATIENCE = 3_000_000
+
+
+class Bench:
+    """Drives one cluster through its host port; signals change at falling edges."""
+
+    def __init__(self, dut, config: ArrayConfig) -> None:
+        self.dut = dut
+        self.config = config
+
+    async def reset(self) -> None:
+        for name in ("start", "abort", "host__request__valid", "host__response__ready"):
+            getattr(self.dut, name).value = 0
+        self.dut.rst.value = 1
+        Clock(self.dut.clk, 10, unit="ns").start()
+        for _ in range(4):
+            await FallingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+        await FallingEdge(self.dut.clk)
+
+    async def _request(self, space: Space, address: int, data: int, write: bool) -> None:
+        dut = self.dut
+        dut.host__request__payload.value = int(space) | write << 3 | address << 4 | data << 20
+        dut.host__request__valid.value = 1
+        # `ready` is stable at the falling edge before the rising edge that takes the request.
+        while not int(dut.host__request__ready.value):
+            await FallingEdge(dut.clk)
+        await FallingEdge(dut.clk)
+        dut.host__request__valid.value = 0
+
+    async def write(self, space: Space, address: int, data: bytes) -> None:
+        size = SPACE_BYTES[space]
+        for number in range(len(data) // size):
+            word = int.from_bytes(data[number * size :][:size], "little")
+            await self._request(space, address + number, word, True)
+
+    async def read(self, space: Space, address: int, count: int) -> bytes:
+        dut = self.dut
+        size = SPACE_BYTES[space]
+        words = []
+        dut.host__response__ready.value = 1
+        for number in range(count):
+            await self._request(space, address + number, 0, False)
+            while not int(dut.host__response__valid.value):
+                await FallingEdge(dut.clk)
+            words.append(int(dut.host__response__payload.value).to_bytes(8, "little")[:size])
+            await FallingEdge(dut.clk)
+        dut.host__response__ready.value = 0
+        return b"".join(words)
+
+    async def counter(self, number: int) -> int:
+        return int.from_bytes(await self.read(Space.COUNTER, number, 1), "little")
+
+    async def run(self, program: int, layers: int) -> None:
+        dut = self.dut
+        dut.program.value = program
+        dut.layers.value = layers
+        dut.start.value = 1
+        await FallingEdge(dut.clk)
+        dut.start.value = 0
+        assert int(dut.busy.value), f"program {program} did not start"
+        await with_timeout(FallingEdge(dut.busy), 10 * PATIENCE, "ns")
+        await FallingEdge(dut.clk)
+        assert not int(dut.overrun.value), f"overrun in program {program}"
+
+    async def activations(self) -> np.ndarray:
+        words = self.config.act_depth * self.config.groups
+        data = await self.read(Space.ACTIVATION, 0, words)
+        return np.frombuffer(data, np.uint8).reshape(-1, self.config.lanes)
+
+
+def draw(config: ArrayConfig, seed: int, limits: dict):
+    """The first network from `seed` on that the array can run."""
+    while True:
+        network = random_network(seed, **limits)
+        if not check_network(network, config):
+            return seed, network
+        seed += 1_000_000
+
+
+@cocotb.test()
+async def networks_layer_by_layer(dut):
+    """Activation memory after every layer, its cycles, stalls and results equal the machine's."""
+    config = ArrayConfig.from_dict(json.loads(os.environ["PLUM_BENCH_CONFIG"]))
+    limits = json.loads(os.environ["PLUM_BENCH_LIMITS"])
+    fault = os.environ.get("PLUM_BENCH_FAULT") == "1"
+    bench = Bench(dut, config)
+    machine = Machine(config)
+    await bench.reset()
+    words = layer_layout(config).words
+    for first in json.loads(os.environ["PLUM_BENCH_SEEDS"]):
+        seed, network = draw(config, first, limits)
+        bundle = compile_network(network, config)
+        names = [layer["name"] for layer in bundle.manifest["layers"]]
+        dut._log.info("seed %d: %s", seed, ", ".join(names))
+        machine.load(bundle)
+        for space, content in (
+            (Space.PROGRAM, bundle.program[0]),
+            (Space.TABLE, bundle.table[0]),
+            (Space.WEIGHT, bundle.weight[0]),
+        ):
+            await bench.write(space, 0, content.tobytes())
+        program = bundle.manifest["program_address"]
+        address = bundle.manifest["input"]["address"]
+        for image in random_images(network, 2, seed):
+            packed = bundle.pack_image(image)
+            machine.write(Space.ACTIVATION, address, packed)
+            await bench.write(Space.ACTIVATION, address, packed.tobytes())
+            for number, name in enumerate(names):
+                where = f"seed {seed}, layer {name}"
+                machine.run(program + number * words, 1)
+                if fault:
+                    machine.activation[3, 1] ^= 1
+                await bench.run(program + number * words, 1)
+                got = await bench.activations()
+                want = machine.activation[: config.act_depth]
+                wrong = np.argwhere(got != want)
+                assert not len(wrong), (
+                    f"{where}: vector {wrong[0][0]} lane {wrong[0][1]} is "
+                    f"{got[tuple(wrong[0])]}, expected {want[tuple(wrong[0])]}, "
+                    f"{len(wrong)} differ"
+                )
+                for counter in (*Counter, LAYER_COUNTERS):
+                    want_count = int(machine.counters[counter])
+                    got_count = await bench.counter(counter)
+                    assert got_count == want_count, (
+                        f"{where}: counter {counter!r} is {got_count}, predicted {want_count}"
+                    )
+                assert int(dut.results.value) == machine.result_count, where
+                results = await bench.read(Space.RESULT, 0, machine.result_count)
+                assert results == machine.results[: machine.result_count].tobytes(), where
+            # The same program in one run: cycles add up, nothing is left over between layers.
+            machine.write(Space.ACTIVATION, address, packed)
+            await bench.write(Space.ACTIVATION, address, packed.tobytes())
+            machine.run(program, len(names))
+            await bench.run(program, len(names))
+            assert int(dut.cycles.value) == bundle.manifest["predicted_cycles"], f"seed {seed}"
+            assert np.array_equal(await bench.activations(), machine.activation[: config.act_depth])
+            for number in range(len(names)):
+                got_count = await bench.counter(LAYER_COUNTERS + number)
+                assert got_count == bundle.manifest["layers"][number]["cycles"], names[number]

@@ -1,0 +1,67 @@
+"""A whole cluster against the golden machine: bits, cycles, stalls, layer by layer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from plum_hw.config import ArrayConfig
+from plum_hw.gateware.cluster.cluster import Cluster
+from rtl_tests.bench import BenchFailure, Simulation
+
+BENCH = "rtl_tests.cluster.cluster_bench"
+
+ARRAYS = {
+    "two-groups": ArrayConfig(name="two-groups", lanes=16, act_depth=512, reach=3),
+    "one-group": ArrayConfig(
+        name="one-group", lanes=8, act_depth=1024, mask_bits=8, reach=7, act_bits=5
+    ),
+    "eight-groups": ArrayConfig(name="eight-groups", lanes=64, act_depth=256, mask_bits=16),
+}
+SEEDS = {"two-groups": range(100, 116), "one-group": range(200, 208), "eight-groups": range(300, 310)}
+LIMITS = {
+    "two-groups": {"max_width": 16, "max_macs": 200_000, "max_channels": 12},
+    "one-group": {
+        "max_width": 8,
+        "max_macs": 60_000,
+        "max_channels": 8,
+        "in_bits": (1, 5),
+        "out_bits": (1, 5),
+    },
+    "eight-groups": {"max_width": 40, "max_macs": 600_000, "max_channels": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def simulations(tmp_path_factory):
+    """Verilated clusters by array, each built once."""
+    built = {}
+
+    def simulation(name: str) -> Simulation:
+        if name not in built:
+            built[name] = Simulation(Cluster(ARRAYS[name]), tmp_path_factory.mktemp(name))
+        return built[name]
+
+    return simulation
+
+
+def environment(name: str, seeds) -> dict[str, str]:
+    return {
+        "PLUM_BENCH_CONFIG": json.dumps(ARRAYS[name].as_dict()),
+        "PLUM_BENCH_LIMITS": json.dumps(LIMITS[name]),
+        "PLUM_BENCH_SEEDS": json.dumps(list(seeds)),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(ARRAYS))
+def test_random_networks(simulations, name):
+    simulations(name).run(BENCH, environment(name, SEEDS[name]))
+
+
+def test_planted_fault_is_found(simulations):
+    """The machine's memory is changed by one bit after the first layer."""
+    with pytest.raises(BenchFailure, match="vector 3 lane 1"):
+        simulations("two-groups").run(
+            BENCH, {**environment("two-groups", [100]), "PLUM_BENCH_FAULT": "1"}
+        )
