@@ -188,7 +188,7 @@ class Session:
             except RunLostError:
                 if attempt + 1 == _RUN_ATTEMPTS:
                     raise
-        return self._read_output(bundle), cycles
+        return bundle.unpack_output(self.read_memory(*bundle.output_range)), cycles
 
     def _loaded(self) -> Bundle:
         if self._bundle is None:

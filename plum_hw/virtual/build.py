@@ -24,9 +24,12 @@ Progress = Callable[[str], None]
 _HARNESS = Path(__file__).with_name("harness.cpp")
 _TOP = "accelerator"
 _VERILATOR_FLAGS = (
-    "--cc --exe --build -j 2 -O3 --x-assign fast --x-initial fast --no-assert "
+    "--cc --exe --build -j 2 -O3 --flatten --x-assign fast --x-initial fast --no-assert "
     f"--top-module {_TOP} --prefix Vboard -Mdir obj -o board "
-    "-Wno-fatal -Wno-WIDTH -MAKEFLAGS OPT_FAST=-O2 -MAKEFLAGS OPT_GLOBAL=-O2"
+    "-Wno-fatal -Wno-WIDTH -MAKEFLAGS OPT_FAST=-O2 -MAKEFLAGS OPT_GLOBAL=-O2 "
+    # This optimization drops drivers of signals that several blocks assign in parts.
+    # Ref: https://github.com/verilator/verilator/issues/8377
+    "-fno-dfg"
 ).split()
 
 
