@@ -197,11 +197,11 @@ class Bundle:
             raise ImageError(
                 f"images hold the value {peak}; the network takes 0 to {(1 << bits) - 1}"
             )
-        count = len(images)
-        flat = np.zeros((count, images[:1].size + 1 if count else 1), np.uint8)
-        flat[:, :-1] = images.reshape(count, -1)
+        count, pixels = len(images), shape[0] * shape[1] * shape[2]
+        flat = np.zeros((count, pixels + 1), np.uint8)
+        flat[:, :pixels] = images.reshape(count, pixels)
         # Index -1, a zero, is the last column.
-        return flat[:, self.input_map].reshape(count, -1, GROUP_BYTES)
+        return flat[:, self.input_map].reshape(count, self.manifest["input"]["words"], GROUP_BYTES)
 
     @property
     def output_range(self) -> tuple[Space, int, int]:

@@ -84,7 +84,7 @@ class _Assembler:
         segments = [segment.pack(config) for segment in layer.masks.segments]
         return {
             "vectors": geometry.tiling.rows,
-            "filters": geometry.out_shape[0] + layer.window,
+            "filters": geometry.out_shape[0] + layer.masks.window,
             "segments": len(segments),
             "segment_ptr": self.program.place(segments),
             "weight_ptr": self.weight.place(layer.masks.words.ravel()),
@@ -99,17 +99,17 @@ class _Assembler:
             "emit_gap": emit_gap(
                 config,
                 entries=max(len(entries) for entries in layer.lists),
-                terms=1 + layer.window + (residual is not None),
+                terms=1 + layer.masks.window + (residual is not None),
                 reduce=geometry.reduce,
                 residual=residual is not None,
             ),
             "shift": layer.constants.shift,
             "out_bits": layer.constants.out_bits,
-            "window": layer.window,
+            "window": layer.masks.window,
             "residual": residual is not None,
             "reduce": geometry.reduce,
             "wide": geometry.logits,
-            "shared_masks": layer.shared,
+            "shared_masks": layer.masks.shared,
             "left_edge": geometry.tiling.left_edge(config),
         }
 

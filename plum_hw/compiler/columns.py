@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plum_hw.ir import Add, AvgPool, Conv, Dense, MaxPool, WeightLayer
+from plum_hw.ir import Add, AvgPool, Conv, Dense, Layer, MaxPool, WeightLayer
 
 from .geometry import Geometry
 from .layout import TensorLayout
@@ -37,22 +37,30 @@ class Weights:
     """All weights of a layer as sums of unsigned groups.
 
     *Members*: ``columns``, each run with the same number of filters (1 if ``shared``), the
-    window-sum filter first if ``window``; ``flipped`` bool [filters without it]: the filter was
-    negated, so its scale must be; ``maximum``: columns are compared, not added.
+    window-sum filter first if ``window``; ``maximum``: columns are compared, not added.
     """
 
     columns: tuple[Column, ...]
-    flipped: NDArray[np.bool_]
     shared: bool
     window: bool
     maximum: bool
+
+
+def flipped_filters(layer: Layer, filters: int) -> NDArray[np.bool_]:
+    """Filters without positive weights, bool [filters]: they are stored negated, and so must their
+    scale be. So filters of one sign each need one sign group, whatever their scheme is called.
+    """
+    if not isinstance(layer, WeightLayer):
+        return np.zeros(filters, bool)
+    flat = layer.weight.reshape(filters, -1)
+    flipped: NDArray[np.bool_] = (flat.max(axis=1) <= 0) & (flat.min(axis=1) < 0)
+    return flipped
 
 
 def layer_weights(geometry: Geometry, source: TensorLayout) -> Weights:
     """The weights of a layer whose input has the layout ``source``."""
     layer = geometry.layer
     filters = geometry.out_shape[0]
-    flipped = np.zeros(filters, bool)
     if not isinstance(layer, WeightLayer):
         assert isinstance(layer, AvgPool | MaxPool | Add)
         maximum = isinstance(layer, MaxPool)
@@ -62,14 +70,10 @@ def layer_weights(geometry: Geometry, source: TensorLayout) -> Weights:
             columns = tuple(
                 Column(column.shift, (run,)) for column in columns for run in column.runs
             )
-        return Weights(columns, flipped, shared=True, window=False, maximum=maximum)
+        return Weights(columns, shared=True, window=False, maximum=maximum)
 
     weight = layer.weight.astype(np.int64)
-    flat = weight.reshape(filters, -1)
-    # A filter without positive weights is stored negated: one sign group instead of two where all
-    # filters have one sign each, whatever the scheme is called.
-    flipped = (flat.max(axis=1) <= 0) & (flat.min(axis=1) < 0)
-    weight[flipped] *= -1
+    weight[flipped_filters(layer, filters)] *= -1
     window = layer.requant.window is not None
     if window:
         weight = np.concatenate([np.ones_like(weight[:1]), weight])
@@ -80,7 +84,7 @@ def layer_weights(geometry: Geometry, source: TensorLayout) -> Weights:
         columns = _window_columns(
             geometry, source, weight.reshape(*weight.shape[:2], *geometry.kernel)
         )
-    return Weights(columns, flipped, shared=False, window=window, maximum=False)
+    return Weights(columns, shared=False, window=window, maximum=False)
 
 
 def _window_columns(

@@ -8,7 +8,7 @@ from plum_hw.config import ArrayConfig
 from plum_hw.ir import Layer, Network
 from plum_hw.layouts import Select
 
-from .columns import layer_weights
+from .columns import flipped_filters, layer_weights
 from .copies import Copy, plan_copies
 from .geometry import Geometry, layer_geometry, plain_layout
 from .layout import TensorLayout
@@ -26,8 +26,7 @@ class LayerPlan:
 
     *Members*: ``geometry``; ``source``, layout that the window reads; ``residual``, layout of the
     residual or None; ``outputs``, layouts of all copies that are written (none of logits);
-    ``masks``, ``constants``; ``window``: filter 0 is the window sum; ``shared``: all filters have
-    the same masks; ``lists``, the scatter list of each vector.
+    ``masks``, ``constants``; ``lists``, the scatter list of each vector.
     """
 
     geometry: Geometry
@@ -36,8 +35,6 @@ class LayerPlan:
     outputs: tuple[TensorLayout, ...]
     masks: Masks
     constants: Constants
-    window: bool
-    shared: bool
     lists: tuple[tuple[Entry, ...], ...]
 
     @property
@@ -87,13 +84,17 @@ class _Planner:
                 vectors = allocate(config, network, placed, copies)
             except Refusal as refusal:
                 self.problems.append(refusal.problem)
-        layers = [self._layer(geometry, copies) for geometry in placed]
-        complete = [layer for layer in layers if layer is not None]
+        constants = {layer.name: self._constants(layer) for layer in network.layers}
+        masks = {each.layer.name: self._masks(each, copies) for each in placed}
         if self.problems:
             order = {layer.name: index for index, layer in enumerate(network.layers)}
             self.problems.sort(key=lambda problem: order.get(problem.layer or "", -1))
             return None, self.problems
-        return Plan(network=network, layers=tuple(complete), copies=copies, vectors=vectors), []
+        layers = tuple(
+            self._layer(each, copies, masks[each.layer.name], constants[each.layer.name])
+            for each in placed
+        )
+        return Plan(network=network, layers=layers, copies=copies, vectors=vectors), []
 
     def _check_whole(self) -> None:
         """What concerns the network as a whole."""
@@ -133,32 +134,43 @@ class _Planner:
             self.problems.append(refusal.problem)
             return None
 
-    def _layer(self, geometry: Geometry, copies: dict[str, list[Copy]]) -> LayerPlan | None:
-        config, network, layer = self.config, self.network, geometry.layer
-        source = self._read(copies, geometry, 0)
-        weights = layer_weights(geometry, source)
-        masks = constants = None
+    def _constants(self, layer: Layer) -> Constants | None:
+        flipped = flipped_filters(layer, self.network.shape_of(layer.name)[0])
         try:
-            peak = (1 << network.bits_of(layer.source)) - 1
-            masks = build_masks(config, layer.name, weights, peak)
+            return layer_constants(self.config, self.network, layer, flipped)
         except Refusal as refusal:
             self.problems.append(refusal.problem)
-        try:
-            constants = layer_constants(config, network, layer, weights.flipped)
-        except Refusal as refusal:
-            self.problems.append(refusal.problem)
-        if masks is None or constants is None:
             return None
-        outputs = tuple(copy.layout for copy in copies.get(layer.name, ()))
+
+    def _masks(self, geometry: Geometry, copies: dict[str, list[Copy]]) -> Masks | None:
+        layer = geometry.layer
+        weights = layer_weights(geometry, self._read(copies, geometry, 0))
+        peak = (1 << self.network.bits_of(layer.source)) - 1
+        try:
+            return build_masks(self.config, layer.name, weights, peak)
+        except Refusal as refusal:
+            self.problems.append(refusal.problem)
+            return None
+
+    def _layer(
+        self,
+        geometry: Geometry,
+        copies: dict[str, list[Copy]],
+        masks: Masks | None,
+        constants: Constants | None,
+    ) -> LayerPlan:
+        """Put together what was found, once everything was."""
+        assert masks is not None
+        assert constants is not None
+        layer = geometry.layer
+        outputs = tuple(copy.layout for copy in copies[layer.name])
         return LayerPlan(
             geometry=geometry,
-            source=source,
+            source=self._read(copies, geometry, 0),
             residual=self._read(copies, geometry, 1) if len(layer.inputs) == 2 else None,
             outputs=outputs,
             masks=masks,
             constants=constants,
-            window=weights.window,
-            shared=weights.shared,
             lists=self._lists(geometry, outputs),
         )
 
@@ -179,7 +191,7 @@ class _Planner:
     def _lists(
         self, geometry: Geometry, outputs: tuple[TensorLayout, ...]
     ) -> tuple[tuple[Entry, ...], ...]:
-        if geometry.logits or not outputs:
+        if geometry.logits:
             return ((),)
         if geometry.reduce:
             # The sum goes to lane 0 of one group; `lower` sees to it that this is enough.

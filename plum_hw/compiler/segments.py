@@ -52,10 +52,16 @@ class Segment:
 
 @dataclass(frozen=True)
 class Masks:
-    """Segments of a layer, and the mask words of each filter: uint32 [filters, words]."""
+    """Masks of a layer.
+
+    *Members*: ``segments``; ``words`` of each filter, uint32 [filters, words], the window-sum
+    filter first if ``window``, a single row for all filters if ``shared``.
+    """
 
     segments: tuple[Segment, ...]
     words: NDArray[np.uint32]
+    window: bool
+    shared: bool
 
 
 @dataclass(frozen=True)
@@ -250,7 +256,8 @@ def build_masks(config: ArrayConfig, layer: str, weights: Weights, peak: int) ->
     else:
         _add_columns(builder, columns)
         _check_sums(config, layer, builder.sums.worst)
-    return Masks(tuple(builder.segments), np.concatenate(builder.words, axis=1))
+    words = np.concatenate(builder.words, axis=1)
+    return Masks(tuple(builder.segments), words, window=weights.window, shared=weights.shared)
 
 
 def _compare_columns(builder: _Builder, columns: tuple[Column, ...]) -> None:

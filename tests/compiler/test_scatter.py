@@ -59,8 +59,8 @@ def check_coverage(config: ArrayConfig, layer: LayerPlan) -> None:
         assert (memory[addresses, :used] == rows[:, :used]).all()
         if copy.cleared:
             height = one.halo_top + one.rows + one.halo_bottom
-            inside = np.arange(len(rows)) % height - one.halo_top
-            inside = (inside >= 0) & (inside < one.rows)
+            row = np.arange(len(rows)) % height - one.halo_top
+            inside = (row >= 0) & (row < one.rows)
             assert (memory[addresses[inside], used:] == NO_PIXEL).all()
         memory[addresses] = UNWRITTEN
     assert (memory == UNWRITTEN).all(), "writes outside all copies"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,8 +22,7 @@ def weights_of(*columns: list[np.ndarray]) -> Weights:
         )
         for index, runs in enumerate(columns)
     )
-    filters = len(columns[0][0])
-    return Weights(made, np.zeros(filters, bool), shared=False, window=False, maximum=False)
+    return Weights(made, shared=False, window=False, maximum=False)
 
 
 def execute(config: ArrayConfig, masks: Masks, inputs: dict[int, int]) -> list[int]:
@@ -35,10 +36,9 @@ def execute(config: ArrayConfig, masks: Masks, inputs: dict[int, int]) -> list[i
             for number in range(segment.words):
                 mask = words[word]
                 word += 1
-                bits = [bit for bit in range(config.mask_bits) if mask >> bit & 1] or [None]
-                for bit in bits:
-                    at = segment.offset + config.mask_bits * number
-                    x = 0 if bit is None else inputs.get(at + bit, 0)
+                at = segment.offset + config.mask_bits * number
+                bits = [bit for bit in range(config.mask_bits) if mask >> bit & 1]
+                for x in [inputs.get(at + bit, 0) for bit in bits] or [0]:
                     if not first or segment.start == Start.KEEP:
                         acc = acc + x
                     else:
@@ -191,4 +191,4 @@ def test_a_planted_fault_is_seen():
     words[0, 0] ^= 1
     inputs = {0: 9, 1: 4, 2: 2}
     assert execute(config, masks, inputs) == [27 - 20 + 14]
-    assert execute(config, Masks(masks.segments, words), inputs) != [27 - 20 + 14]
+    assert execute(config, replace(masks, words=words), inputs) != [27 - 20 + 14]

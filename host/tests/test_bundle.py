@@ -1,0 +1,399 @@
+"""Bundles: written the same always; whatever is damaged is one clear error."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plum_host.bundle import Bundle
+from plum_host.container import MAX_FILE_BYTES, canonical_json, dump
+from plum_host.errors import BundleError, ImageError, PlumHostError
+from plum_host.manifest import config_digest
+from plum_host.protocol import Space
+
+CONFIG = {
+    "name": "test",
+    "clusters": 1,
+    "lanes": 16,
+    "group_lanes": 8,
+    "act_bits": 8,
+    "act_depth": 64,
+    "weight_depth": 128,
+    "mask_bits": 32,
+    "program_depth": 64,
+    "table_depth": 64,
+    "acc_bits": 16,
+    "result_depth": 32,
+    "layer_counters": 64,
+    "packet_bytes": 1040,
+}
+
+
+def make(kind: str = "logits", **changes: Any) -> Bundle:
+    """A bundle with two layers and some words."""
+    rng = np.random.default_rng(1)
+    input_map = np.full(32, -1, np.int32)
+    input_map[[0, 1, 2, 8, 9, 10]] = range(6)
+    layer = {
+        "name": "conv0",
+        "op": "conv",
+        "cycles": 100,
+        "beats": 70,
+        "drain_stalls": 3,
+        "emit_stalls": 0,
+        "macs": 1000,
+        "density": 0.35,
+        "group": 1,
+        "lane_use": 0.5,
+        "bound_by": "lanes",
+        "layout": {"base": 3, "cleared": False},
+    }
+    output: dict[str, Any] = {"kind": "logits", "shape": [4, 1, 1]}
+    output_map = None
+    if kind == "map":
+        output = {"kind": "map", "shape": [2, 1, 2], "bits": 8, "address": 6, "words": 2}
+        output_map = np.array([0, 1, 8, 9], np.int32)
+    manifest = {
+        "config": dict(CONFIG),
+        "digest": config_digest(CONFIG),
+        "network": {"name": "net", "digest": "0" * 64},
+        "input": {"shape": [1, 2, 3], "bits": 4, "address": 2, "words": 4},
+        "output": output,
+        "labels": ["a", "b", "c", "d"] if kind == "logits" else None,
+        "layers": [layer, {**layer, "name": "dense1", "density": None, "layout": None}],
+        "predicted_cycles": 200,
+        "program_address": 0,
+        **changes,
+    }
+    return Bundle.build(
+        manifest,
+        program=[rng.integers(0, 1 << 32, 20, dtype=np.uint32)],
+        table=[rng.integers(0, 1 << 32, 30, dtype=np.uint32)],
+        weight=[rng.integers(0, 1 << 32, 40, dtype=np.uint32)],
+        input_map=input_map,
+        output_map=output_map,
+    )
+
+
+def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
+    text = str(error.value)
+    assert text
+    assert "\n" not in text
+    assert len(text) < 400
+    assert "; " in text, "says what to do"
+    return text
+
+
+# ---- round trips -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["logits", "map"])
+def test_round_trip_is_exact_and_deterministic(kind, tmp_path):
+    bundle = make(kind)
+    data = bundle.to_bytes()
+    assert data == make(kind).to_bytes()
+    again = Bundle.from_bytes(data)
+    assert again == bundle
+    assert again.to_bytes() == data
+    assert again.manifest == bundle.manifest
+    for name in ("program", "table", "weight"):
+        (part,) = getattr(again, name)
+        assert part.dtype == np.uint32
+        assert not part.flags.writeable
+        assert (part == getattr(bundle, name)[0]).all()
+    path = tmp_path / "x.plum"
+    bundle.save(path)
+    assert path.read_bytes() == data
+    assert Bundle.load(path) == bundle
+    assert os.listdir(tmp_path) == ["x.plum"]
+
+
+def test_safetensors_reads_what_we_write(tmp_path):
+    from safetensors.numpy import load_file
+
+    make("map").save(tmp_path / "x.plum")
+    tensors = load_file(tmp_path / "x.plum")
+    assert set(tensors) == {"program.0", "table.0", "weight.0", "input_map", "output_map"}
+    assert (tensors["program.0"] == make("map").program[0]).all()
+
+
+# ---- images and outputs ----------------------------------------------------------------------
+
+
+def test_images_are_looked_up_not_packed():
+    bundle = make()
+    image = np.arange(6, dtype=np.uint8).reshape(1, 2, 3) + 1
+    words = bundle.pack_image(image)
+    assert words.shape == (4, 8)
+    assert words.dtype == np.uint8
+    assert words.ravel().tolist() == [1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6] + [0] * 21
+    batch = bundle.pack_images(np.stack([image, 0 * image, image + 1]))
+    assert batch.shape == (3, 4, 8)
+    assert (batch[0] == words).all()
+    assert not batch[1].any()
+    assert bundle.pack_images(np.zeros((0, 1, 2, 3), np.uint8)).shape == (0, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 1, 2, 3), np.float32), "images are float32; the network takes uint8"),
+        (np.zeros((2, 1, 3, 3), np.uint8), r"shape \(1, 3, 3\); the network takes \(1, 2, 3\)"),
+        (np.zeros((1, 2, 3), np.uint8), r"shape \(2, 3\); the network takes \(1, 2, 3\)"),
+        (np.zeros((), np.uint8), r"shape \(\); the network takes"),
+        (np.full((1, 1, 2, 3), 16, np.uint8), "the value 16; the network takes 0 to 15"),
+    ],
+)
+def test_other_images_are_refused(images, message):
+    with pytest.raises(ImageError, match=message):
+        make().pack_images(images)
+
+
+def test_outputs():
+    bundle = make()
+    assert bundle.output_range == (Space.RESULT, 0, 4)
+    values = np.array([1, -2, 1 << 30, -(1 << 31)], "<i4")
+    logits = bundle.unpack_output(values.tobytes())
+    assert logits.dtype == np.int32
+    assert (logits == values).all()
+    bundle = make("map")
+    assert bundle.output_range == (Space.ACTIVATION, 6, 2)
+    output = bundle.unpack_output(bytes(range(16)))
+    assert output.shape == (2, 1, 2)
+    assert output.ravel().tolist() == [0, 1, 8, 9]
+    with pytest.raises(PlumHostError, match="an output of 15 bytes; the network's has 16"):
+        bundle.unpack_output(bytes(15))
+
+
+# ---- damage ----------------------------------------------------------------------------------
+
+DATA = {kind: make(kind).to_bytes() for kind in ("logits", "map")}
+
+
+@given(st.sampled_from(["logits", "map"]), st.data())
+def test_any_flipped_bit_is_seen(kind, data):
+    original = DATA[kind]
+    bit = data.draw(st.integers(0, 8 * len(original) - 1))
+    damaged = bytearray(original)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(BundleError) as error:
+        Bundle.from_bytes(bytes(damaged))
+    one_line(error)
+
+
+def test_every_flipped_bit_of_the_header_is_seen():
+    original = DATA["map"]
+    (length,) = struct.unpack_from("<Q", original)
+    for bit in range(8 * (8 + length)):
+        damaged = bytearray(original)
+        damaged[bit // 8] ^= 1 << bit % 8
+        try:
+            assert Bundle.from_bytes(bytes(damaged)) == make("map")
+        except BundleError:
+            continue
+
+
+@given(st.integers(0, len(DATA["map"]) - 1))
+def test_any_truncation_is_seen(length):
+    with pytest.raises(BundleError) as error:
+        Bundle.from_bytes(DATA["map"][:length])
+    one_line(error)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_seen(data):
+    for content in (data, struct.pack("<Q", len(data)) + data, DATA["map"] + data + b"x"):
+        with pytest.raises(BundleError):
+            Bundle.from_bytes(content)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=5,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of all values in a manifest."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    found = []
+    for key, item in inner:
+        found.append((*path, key))
+        if isinstance(item, dict | list):
+            found += places(item, (*path, key))
+    return found
+
+
+def tensors_of(bundle: Bundle) -> dict[str, Any]:
+    tensors = {"input_map": bundle.input_map}
+    if bundle.output_map is not None:
+        tensors["output_map"] = bundle.output_map
+    for name in ("program", "table", "weight"):
+        tensors[f"{name}.0"] = getattr(bundle, name)[0]
+    return tensors
+
+
+def signed(manifest: Any, bundle: Bundle) -> bytes:
+    """A file with another manifest and the right checksum over it."""
+    text = json.dumps(manifest)
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    return dump({"plum_bundle": text, "plum_sha256": checksum}, tensors_of(bundle))
+
+
+@given(st.sampled_from(["logits", "map"]), st.data())
+def test_any_other_manifest_is_checked(kind, data):
+    """Whoever can compute checksums can write any manifest: it is an error, or it is harmless."""
+    bundle = make(kind)
+    manifest = copy.deepcopy(bundle.manifest)
+    path = data.draw(st.sampled_from(places(manifest)))
+    target = manifest
+    for key in path[:-1]:
+        target = target[key]
+    if data.draw(st.booleans()):
+        target[path[-1]] = data.draw(_JSON)
+    else:
+        del target[path[-1]]
+    try:
+        read = Bundle.from_bytes(signed(manifest, bundle))
+    except BundleError:
+        return
+    image = np.zeros((1, *read.manifest["input"]["shape"]), np.uint8)
+    assert read.pack_images(image).shape == (1, read.manifest["input"]["words"], 8)
+    _, _, words = read.output_range
+    read.unpack_output(bytes(words * (4 if kind == "logits" else 8)))
+
+
+def changed(kind: str, **values: Any) -> bytes:
+    """A file with manifest entries changed (``a__b`` is entry b of a), checksums right."""
+    bundle = make(kind)
+    manifest = copy.deepcopy(bundle.manifest)
+    for path, value in values.items():
+        *outer, last = path.split("__")
+        target: Any = manifest
+        for key in outer:
+            target = target[int(key) if key.isdigit() else key]
+        target[last] = value
+    if any(path.startswith("config__") for path in values):
+        manifest["digest"] = config_digest(manifest["config"])
+    return signed(manifest, bundle)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"format": "zip"}, "format is 'zip' and not 'plum-bundle'"),
+        ({"version": 2}, "format version is 2 and this program reads 1; compile"),
+        ({"digest": "0" * 32}, "digest is '0+' and not that of its array"),
+        ({"config__lanes": 12}, "lanes is 12; it must be a multiple of 8"),
+        ({"config__lanes": 1 << 40}, "lanes is 1099511627776; it must be an integer from 8"),
+        ({"config__act_depth": 2}, "input: words is 4|input: address is 2"),
+        ({"config__weight_depth": 39}, "length of weight.0 is 40; it must be .* 0 to 39"),
+        ({"config__clusters": 2}, r"tensor program.1 is missing"),
+        ({"input__shape": [1, 1, 3]}, "input_map holds -1 to 5; it may hold -1 to 2"),
+        ({"input__words": 5}, "input_map has 32 entries and must have 40"),
+        ({"output__words": 1}, "output_map holds 0 to 9; it may hold 0 to 7"),
+        ({"output__address": 127}, "output: address is 127; .* 0 to 126"),
+        ({"output__shape": [2, 1, 3]}, "output_map has 4 entries and must have 6"),
+        ({"program_address": 20}, "program_address is 20; .* 0 to 19"),
+        ({"labels": ["x"]}, "it must be 2 strings"),
+        ({"layers": []}, "layers is .*; it must be a list of 1 to 4096"),
+        ({"layers__0__cycles": -1}, r"layers\[0\]: cycles is -1"),
+        ({"layers__0__lane_use": 2}, r"lane_use is 2; it must be from 0 to 1"),
+        ({"layers__0__bound_by": "luck"}, "bound_by is 'luck'"),
+        ({"network__name": "a b"}, "network: name is 'a b', not a name"),
+        ({"sha256__input_map": "0" * 64}, "input_map does not have its checksum"),
+        ({"extra": 1}, "unknown keys: 'extra'"),
+    ],
+)
+def test_wrong_values_are_named(values, message):
+    with pytest.raises(BundleError, match=message) as error:
+        Bundle.from_bytes(changed("map", **values))
+    one_line(error)
+
+
+def test_logits_must_fit_the_results():
+    with pytest.raises(BundleError, match="results is 4; it must be an integer from 1 to 3"):
+        Bundle.from_bytes(changed("logits", config__result_depth=3))
+
+
+def test_the_compiler_cannot_make_a_wrong_bundle():
+    with pytest.raises(BundleError, match="program_address is 99"):
+        make(program_address=99)
+
+
+def header(content: Any, body: bytes = b"") -> bytes:
+    text = json.dumps(content).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file has 0 bytes"),
+        (struct.pack("<Q", 1 << 60) + b"{}", "header claims 1152921504606846976 bytes"),
+        (header([]), r"its header is \[\], not an object"),
+        (header({}), "no metadata"),
+        (struct.pack("<Q", 200_000) + b"[" * 200_000, "nested deeper than 8"),
+        (struct.pack("<Q", 17) + b'{"a": 1, "a": 2 }', "holds a key twice"),
+        (struct.pack("<Q", 10) + b'{"a": NaN}', "holds NaN"),
+        (struct.pack("<Q", 4) + b"\xff\xff\xff\xff", "no text"),
+        (
+            header(
+                {
+                    "__metadata__": {},
+                    "t": {"dtype": "I32", "shape": [1 << 40], "data_offsets": [0, 4]},
+                },
+                b"abcd",
+            ),
+            "its length is 1099511627776",
+        ),
+        (
+            header(
+                {
+                    "__metadata__": {},
+                    "t": {"dtype": "F64", "shape": [0], "data_offsets": [0, 0]},
+                }
+            ),
+            "dtype 'F64'; it must be one of U32, I32",
+        ),
+    ],
+)
+def test_hostile_containers(data, message):
+    with pytest.raises(BundleError, match=message) as error:
+        Bundle.from_bytes(data)
+    one_line(error)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(BundleError, match="No such file or directory; give the path"):
+        Bundle.load(tmp_path / "none.plum")
+    with pytest.raises(BundleError, match=r"Is a directory|no regular file"):
+        Bundle.load(tmp_path)
+    large = tmp_path / "large.plum"
+    with large.open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    with pytest.raises(BundleError, match=f"it has {MAX_FILE_BYTES + 1} bytes") as error:
+        Bundle.load(large)
+    assert "large.plum" in one_line(error)
+    cut = tmp_path / "cut.plum"
+    cut.write_bytes(DATA["map"][:-1])
+    with pytest.raises(BundleError, match=r"bundle '.*cut.plum': .*the file is damaged"):
+        Bundle.load(cut)
+    with pytest.raises(BundleError, match="cannot write"):
+        make().save(tmp_path / "no" / "folder.plum")
+
+
+def test_manifests_are_canonical():
+    assert canonical_json({"b": [1, None], "a": {"d": True, "c": 0.5}}) == (
+        '{"a":{"c":0.5,"d":true},"b":[1,null]}'
+    )

@@ -1,0 +1,151 @@
+"""What an array cannot do is named, all at once, with layer, value and remedy."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from plum_hw.compiler import check_network, compile_network
+from plum_hw.config import ArrayConfig, preset
+from plum_hw.errors import UnsupportedError
+from plum_hw.ir import Network
+from tests.compiler.nets import Builder, array, residual_network
+
+
+def problem(network: Network, config: ArrayConfig) -> tuple[str | None, str, str]:
+    problems = check_network(network, config)
+    assert len(problems) == 1, problems
+    with pytest.raises(UnsupportedError) as caught:
+        compile_network(network, config)
+    assert str(caught.value) == problems[0].text
+    assert "\n" not in problems[0].text
+    assert caught.value.layer == problems[0].layer
+    return problems[0].layer, problems[0].what, problems[0].remedy
+
+
+def test_a_network_that_fits_has_no_problem():
+    for name in ("arty-a7-35t", "arty-a7-100t", "tiny"):
+        assert check_network(residual_network(), preset(name)) == []
+
+
+def test_clusters():
+    layer, what, remedy = problem(residual_network(), array(clusters=2))
+    assert layer is None
+    assert what == "the array has 2 clusters"
+    assert "clusters 1" in remedy
+
+
+def test_rows_wider_than_a_vector():
+    net = Builder((1, 6, 30))
+    net.conv(4)
+    layer, what, remedy = problem(net.network(), array(lanes=16))
+    assert (layer, what) == ("conv0", "a row needs 30 lanes and the array has 16")
+    assert "32 lanes" in remedy
+
+
+def test_kernels_beyond_the_reach():
+    net = Builder((1, 9, 9))
+    net.conv(4, 7, padding=(3, 0))
+    layer, what, remedy = problem(net.network(), array(reach=3))
+    assert layer == "conv0"
+    assert what == "its kernel columns reach 6 lanes and the array's drain reaches 3"
+    assert "reach 6" in remedy
+    net = Builder((1, 20, 20))
+    net.pool("avgpool", (20, 20), 1)
+    _, what, remedy = problem(net.network(), array(reach=7))
+    assert "reach 9 lanes" in what
+    assert "dense layer" in remedy
+
+
+def test_strides():
+    net = Builder((1, 12, 12))
+    net.pool("maxpool", (3, 3), 3)
+    assert problem(net.network(), array())[:2] == ("maxpool0", "stride is 3")
+
+
+def test_accumulators():
+    net = Builder((128, 4, 4))
+    net.conv(2, 1, density=1.0, scheme="int")
+    layer, what, remedy = problem(net.network(), array(sum_bits=16))
+    assert layer == "conv0"
+    assert "holds 32767" in what
+    assert "sum_bits" in remedy
+
+
+def test_constants():
+    net = Builder((1, 4, 4))
+    net.conv(2, shift=26)
+    assert problem(net.network(), array())[:2] == ("conv0", "shift is 26")
+
+
+def test_results_and_bits():
+    net = Builder((4, 4, 4))
+    net.dense(20)
+    layer, what, _ = problem(net.network(), array(result_depth=16))
+    assert (layer, what) == ("dense0", "it gives 20 results and the array holds 16")
+    net = Builder((1, 4, 4), bits=8)
+    net.conv(2, out_bits=7)
+    problems = check_network(net.network(), array(act_bits=6))
+    assert [(item.layer, item.what) for item in problems] == [
+        (None, "values of image have 8 bits and the array stores 6"),
+        ("conv0", "values of conv0 have 7 bits and the array stores 6"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "name"),
+    [
+        ("weight_depth", 64, "weight"),
+        ("table_depth", 64, "table"),
+        ("program_depth", 64, "program"),
+    ],
+)
+def test_memories(knob, value, name):
+    _, what, remedy = problem(residual_network(), array(lanes=32, **{knob: value}))
+    assert what.startswith(f"{name} memory needs ")
+    assert what.endswith(f"words and has {value}")
+    needed = int(what.split()[3])
+    assert remedy.startswith(f"use an array with {knob} {needed} or more")
+    if needed <= 4096:
+        assert check_network(residual_network(), array(lanes=32, **{knob: needed})) == []
+
+
+def test_descriptor_fields():
+    net = Builder((1, 600, 4))
+    net.conv(1)
+    layer, what, _ = problem(net.network(), array(lanes=8))
+    assert (layer, what) == ("conv0", "vectors is 600 and a descriptor holds 511")
+
+
+def test_everything_is_named_at_once():
+    net = Builder((1, 24, 40))
+    net.conv(4, 7, shift=26)
+    net.pool("maxpool", (5, 5), 4)
+    net.dense(20)
+    network = net.network()
+    problems = check_network(network, array(lanes=32, clusters=2, result_depth=16, reach=2))
+    found = [(item.layer, item.what.split(" and ")[0]) for item in problems]
+    assert found == [
+        (None, "the array has 2 clusters"),
+        ("conv0", "its kernel columns reach 3 lanes"),
+        ("conv0", "shift is 26"),
+        ("maxpool1", "stride is 4"),
+        ("dense2", "it gives 20 results"),
+    ]
+
+
+def test_logits_of_many_results_are_counted_against_the_array():
+    net = Builder((2, 3, 3))
+    net.dense(16)
+    assert check_network(net.network(), array(result_depth=16)) == []
+
+
+def test_labels_and_names_survive():
+    network = replace(residual_network(), labels=tuple("abcdefghij"))
+    bundle = compile_network(network, preset("tiny"))
+    assert bundle.manifest["labels"] == list("abcdefghij")
+    assert bundle.manifest["network"] == {"name": "test", "digest": network.digest()}
+    assert np.isclose(
+        bundle.manifest["predicted_cycles"],
+        sum(layer["cycles"] for layer in bundle.manifest["layers"]),
+    )
