@@ -19,10 +19,8 @@ from plum_hw.config import ArrayConfig
 from plum_hw.layouts import DrainOp, Start, segment_layout
 
 from .columns import Column, Weights
+from .digits import NIBBLE_BITS, Array, naf, pack_masks, split_stages
 from .problems import Refusal
-
-Array = NDArray[np.int64]
-NIBBLE_BITS = 4
 
 
 @dataclass(frozen=True)
@@ -79,31 +77,6 @@ class _Piece:
     def part(self, first: int, last: int | None) -> _Piece:
         """The piece from weight ``first`` to before ``last``."""
         return _Piece(self.offset + first, self.tap + first, self.values[:, first:last])
-
-
-def naf(weights: Array) -> tuple[Array, Array]:
-    """Positive and negative digits of weights in non-adjacent form, each put together again.
-
-    Both have the shape of ``weights`` and are at least 0; ``weights == positive - negative``.
-    """
-    triple = 3 * weights
-    digits = triple ^ weights
-    return (triple & digits) >> 1, (weights & digits) >> 1
-
-
-def _stages(values: list[Array], limit: int) -> list[list[Array]]:
-    """Split one sign of a column into stages, lowest first: stage i counts 16**i times.
-
-    Everything is one stage if the sum of every filter's ``values`` (of one run each) stays within
-    ``limit``, which saves drains; else each stage is a nibble.
-    """
-    if int(sum(run.sum(axis=1) for run in values).max()) <= limit:
-        return [values]
-    stages = []
-    while any(run.any() for run in values):
-        stages.append([run & ((1 << NIBBLE_BITS) - 1) for run in values])
-        values = [run >> NIBBLE_BITS for run in values]
-    return stages
 
 
 class _Sums:
@@ -232,16 +205,6 @@ class _Builder:
         self.words.append(words)
 
 
-def pack_masks(bits: Array, mask_bits: int) -> NDArray[np.uint32]:
-    """Bits [filters, length] to mask words [filters, ceil(length / mask_bits)], bit 0 first."""
-    filters, length = bits.shape
-    padded = np.zeros((filters, -(-length // mask_bits), 32), np.uint8)
-    for word in range(padded.shape[1]):
-        part = bits[:, word * mask_bits : (word + 1) * mask_bits]
-        padded[:, word, : part.shape[1]] = part
-    return np.packbits(padded, axis=2, bitorder="little").view("<u4")[:, :, 0].astype(np.uint32)
-
-
 def build_masks(config: ArrayConfig, layer: str, weights: Weights, peak: int) -> Masks:
     """Segments and mask words of a layer.
 
@@ -272,7 +235,7 @@ def _add_columns(builder: _Builder, columns: tuple[Column, ...]) -> None:
     signs: list[list[list[list[Array]]]] = []  # of each column, for each sign: stages of runs
     for column in columns:
         split = [naf(run.weights) for run in column.runs]
-        signs.append([_stages([run[part] for run in split], builder.limit) for part in (0, 1)])
+        signs.append([split_stages([run[part] for run in split], builder.limit) for part in (0, 1)])
     count = max(len(stages) for both in signs for stages in both)
     for stage in reversed(range(count)):
         op = DrainOp.SET if stage == count - 1 else DrainOp.NIBBLE

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plum_hw.compiler.columns import Column, Run, Weights
+from plum_hw.compiler.digits import naf, pack_masks
 from plum_hw.compiler.problems import Refusal
-from plum_hw.compiler.segments import Masks, build_masks, naf, pack_masks
+from plum_hw.compiler.segments import Masks, build_masks
 from plum_hw.config import ArrayConfig
 from plum_hw.layouts import DrainOp, Start
 from tests.compiler.nets import array
