@@ -14,7 +14,15 @@ from plum_host.bundle import Bundle
 from plum_hw.compiler.decode import decode_layer
 from plum_hw.compiler.layout import TensorLayout
 from plum_hw.config import ArrayConfig
-from plum_hw.layouts import LAYER_COUNTERS, SPACE_BYTES, WORD_BITS, Counter, Space, layer_layout
+from plum_hw.layouts import (
+    LAYER_COUNTERS,
+    READ_ONLY_SPACES,
+    SPACE_BYTES,
+    WORD_BITS,
+    Counter,
+    Space,
+    layer_layout,
+)
 
 from .kernel import Kernel, MachineError
 
@@ -82,13 +90,10 @@ class Machine:
 
     def write(self, space: int, address: int, data: bytes | NDArray[Any]) -> None:
         """Write whole words. Raises `AddressError`, and then has written nothing."""
-        content = np.frombuffer(
-            np.ascontiguousarray(data).tobytes() if isinstance(data, np.ndarray) else bytes(data),
-            np.uint8,
-        )
-        if space in (Space.RESULT, Space.COUNTER):
-            raise AddressError(f"{Space(space).name} is read only")
+        content = np.frombuffer(data.tobytes() if isinstance(data, np.ndarray) else data, np.uint8)
         size = SPACE_BYTES[Space(space)] if space in set(Space) else 1
+        if space in READ_ONLY_SPACES:
+            raise AddressError(f"{Space(space).name} is read only")
         if len(content) % size:
             raise AddressError(f"{len(content)} bytes; words of {Space(space).name} have {size}")
         target = self._range(space, address, len(content) // size)
