@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -93,7 +94,8 @@ def _read_file(path: Path) -> dict[str, Array]:
     except OSError as error:
         # BadGzipFile is an OSError without a number.
         raise ImageError(f"{path}: {error.strerror or error}") from None
-    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        # RuntimeError: an encrypted archive, or one packed in a way that is not supported.
         raise ImageError(f"{path}: damaged or not an image file: {error}") from None
 
 
@@ -113,14 +115,18 @@ def _read_npz(path: Path, file: IO[bytes]) -> dict[str, Array]:
 def _read_npy(path: Path, file: IO[bytes]) -> Array:
     """One array; its header is looked at before anything is allocated, and objects are refused."""
     version = npy.read_magic(file)
-    if version == (1, 0):
-        shape, columns_first, dtype = npy.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, columns_first, dtype = npy.read_array_header_2_0(file)
-    else:
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    if version not in readers:
         raise ImageError(f"{path}: .npy version {version}; it must be (1, 0) or (2, 0)")
+    try:
+        shape, columns_first, dtype = readers[version](file)
+    except tokenize.TokenError as error:
+        # The header is a Python literal, and so are its faults.
+        raise ImageError(f"{path}: damaged: {error}") from None
     if dtype.hasobject:
         raise ImageError(f"{path}: holds Python objects; it must hold numbers")
+    if any(size < 0 for size in shape):
+        raise ImageError(f"{path}: damaged: an array of shape {shape}")
     data = _read_exactly(path, file, math.prod(shape) * dtype.itemsize)
     array = np.frombuffer(data, dtype)
     return array.reshape(shape[::-1]).T if columns_first else array.reshape(shape)

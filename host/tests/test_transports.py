@@ -1,0 +1,160 @@
+"""Ways to a device: what is opened, what is said where that fails, and the serial port's code."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import tty
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plum_host.errors import DeviceTimeoutError, TransportError
+from plum_host.session import Session
+from plum_host.transports import find, open_transport
+from plum_hw.golden.device import GoldenDevice
+
+from .conftest import TINY, Work
+from .faults import Server
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        ("", "it must be one of those installed"),
+        ("goldne", r"no device 'goldne'.*golden"),
+        ("/dev/no-such-port", "cannot open /dev/no-such-port: no such port"),
+        ("/dev/null", "not a serial port"),
+        ("/tmp", "a folder, not a serial port"),
+        ("socket://127.0.0.1", "names no TCP port"),
+        ("socket://127.0.0.1:1", "connection refused"),
+        ("sokcet://127.0.0.1:1", "protocol 'sokcet' not known"),
+    ],
+)
+def test_what_cannot_be_opened_is_named(device: str, reason: str) -> None:
+    with pytest.raises(TransportError, match=reason) as error:
+        open_transport(device)
+    assert "\n" not in str(error.value)
+
+
+def test_a_device_whose_package_is_missing_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = EntryPoint("fast", "no_such_package.transport:open", "plum_host.transports")
+    monkeypatch.setattr(find, "entry_points", lambda group: EntryPoints([entry]))
+    with pytest.raises(TransportError, match="'fast' needs no_such_package: pip install"):
+        open_transport("fast")
+
+
+class Terminal:
+    """A golden device on a pseudo-terminal: to the host it is a serial port."""
+
+    def __init__(self) -> None:
+        self._end, other = os.openpty()
+        tty.setraw(other)
+        self.port = os.ttyname(other)
+        self._other = other
+        self._device = GoldenDevice(TINY)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            while data := os.read(self._end, 4096):
+                answer = self._device.feed(data)
+                while answer:
+                    answer = answer[os.write(self._end, answer) :]
+        except OSError:
+            pass  # the terminal was closed
+
+    def close(self) -> None:
+        os.close(self._other)
+        os.close(self._end)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    opened = Terminal()
+    yield opened
+    opened.close()
+
+
+def test_a_network_runs_on_a_serial_port(terminal: Terminal, logits: Work) -> None:
+    with Session.open(terminal.port, baud=115200) as session:
+        session.load(logits.bundle)
+        assert np.array_equal(session.run(logits.images).outputs, logits.outputs)
+
+
+def test_a_port_in_use_is_busy_and_free_afterwards(terminal: Terminal) -> None:
+    with Session.open(terminal.port):
+        with pytest.raises(TransportError, match="another program uses it"):
+            Session.open(terminal.port)
+    with Session.open(terminal.port) as session:
+        assert session.identify().digest == TINY.digest
+
+
+def test_a_silent_device_is_an_error_in_bounded_time() -> None:
+    def silent(connection: socket.socket) -> None:
+        while connection.recv(4096):
+            pass
+
+    with Server(silent) as server:
+        begin = time.monotonic()
+        with pytest.raises(DeviceTimeoutError, match=r"4 attempts of 0\.05 s"):
+            Session.open(server.url, timeout=0.05)
+        assert time.monotonic() - begin < 5
+
+
+def test_a_device_that_sends_rubbish_is_an_error_in_bounded_time() -> None:
+    def rubbish(connection: socket.socket) -> None:
+        source = np.random.default_rng(0)
+        while connection.recv(4096):
+            connection.sendall(source.bytes(3000))
+
+    with Server(rubbish) as server, pytest.raises(DeviceTimeoutError):
+        Session.open(server.url, timeout=0.05)
+
+
+def test_a_device_that_never_stops_sending_is_an_error_in_bounded_time() -> None:
+    def floods(connection: socket.socket) -> None:
+        while True:
+            connection.sendall(b"\xff" * 4096)
+
+    with Server(floods) as server:
+        begin = time.monotonic()
+        with pytest.raises(DeviceTimeoutError):
+            Session.open(server.url, timeout=0.05)
+        assert time.monotonic() - begin < 5
+
+
+def test_a_device_that_goes_away_is_an_error_and_another_session_works(logits: Work) -> None:
+    device = GoldenDevice(TINY)
+
+    def leaves(connection: socket.socket) -> None:
+        for _ in range(20):
+            connection.sendall(device.feed(connection.recv(4096)))
+
+    def stays(connection: socket.socket) -> None:
+        while data := connection.recv(4096):
+            connection.sendall(device.feed(data))
+
+    with Server(leaves) as server, Session.open(server.url) as session:
+        with pytest.raises(TransportError, match="the connection broke"):
+            for _ in range(100):
+                session.load(logits.bundle)
+        with pytest.raises(TransportError):
+            session.identify()
+    with Server(stays) as server, Session.open(server.url) as session:
+        session.load(logits.bundle)
+        assert np.array_equal(session.run(logits.images).outputs, logits.outputs)
+
+
+def test_closing_twice_is_allowed(tmp_path: Path) -> None:
+    session = Session.open("golden", "tiny")
+    session.close()
+    session.close()
