@@ -5,7 +5,8 @@ from __future__ import annotations
 import cocotb
 from cobs import cobs
 
-from rtl_tests.link.streams import BAD, Bench, packet, planted, random_body
+from rtl_tests.link.packets import BAD, packet, random_body
+from rtl_tests.streams import Bench, planted
 
 
 @cocotb.test()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cocotb
 from cobs import cobs
 
-from rtl_tests.link.streams import Bench, packet, planted, random_body
+from rtl_tests.link.packets import packet, random_body
+from rtl_tests.streams import Bench, planted
 
 
 @cocotb.test()

@@ -13,7 +13,7 @@ from plum_host.packets import encode
 from plum_hw.config import preset
 from plum_hw.golden.device import GoldenDevice
 from plum_hw.layouts import SPACE_BYTES, Op, Space, Status, space_words
-from rtl_tests.link.streams import Bench, planted
+from rtl_tests.streams import Bench, planted
 
 CONFIG = dataclasses.replace(preset("tiny"), name="bench", clusters=2, packet_bytes=200)
 

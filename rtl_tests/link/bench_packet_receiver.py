@@ -6,7 +6,8 @@ import zlib
 
 import cocotb
 
-from rtl_tests.link.streams import BAD, DATA, END, Bench, Sink, packet, planted, random_body
+from rtl_tests.link.packets import BAD, DATA, END, packet, random_body
+from rtl_tests.streams import Bench, Sink, planted
 
 LIMIT = 300  # the component is built for bodies of that size
 

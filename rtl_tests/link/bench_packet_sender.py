@@ -6,7 +6,8 @@ import zlib
 
 import cocotb
 
-from rtl_tests.link.streams import Bench, packet, planted, random_body
+from rtl_tests.link.packets import packet, random_body
+from rtl_tests.streams import Bench, planted
 
 
 @cocotb.test()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import cocotb
 
-from rtl_tests.link.streams import Bench, planted
+from rtl_tests.streams import Bench, planted
 
 DIVISOR = 16  # the component is built for it
 

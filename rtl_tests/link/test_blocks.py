@@ -14,8 +14,8 @@ from plum_hw.gateware.link.link import Link
 from plum_hw.gateware.link.packet_receiver import PacketReceiver
 from plum_hw.gateware.link.packet_sender import PacketSender
 from plum_hw.gateware.link.uart import Uart
+from rtl_tests.bench import BenchFailure, Simulation
 from rtl_tests.link import bench_link, bench_packet_receiver, bench_uart
-from rtl_tests.link.simulation import Simulation
 
 SEED = "20240511"
 
@@ -32,5 +32,7 @@ BLOCKS: dict[str, Callable[[], wiring.Component]] = {
 @pytest.mark.parametrize("bench", BLOCKS)
 def test_block(bench: str, tmp_path: Path) -> None:
     simulation = Simulation(BLOCKS[bench](), tmp_path)
-    assert simulation.failures(bench, SEED=SEED) == 0
-    assert simulation.failures(bench, SEED=SEED, FAULT="1") > 0, "the bench cannot fail"
+    module = f"rtl_tests.link.{bench}"
+    simulation.run(module, {"SEED": SEED})
+    with pytest.raises(BenchFailure):
+        simulation.run(module, {"SEED": SEED, "FAULT": "1"})

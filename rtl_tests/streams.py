@@ -12,8 +12,6 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 
-DATA, END, BAD = 0, 1, 2
-
 
 class Part(Protocol):
     """Something that takes part in every cycle."""
@@ -26,7 +24,10 @@ class Part(Protocol):
 
 
 class Source:
-    """Feeds a stream; `gap` is the chance of a cycle without a payload."""
+    """Feeds a stream; `gap` is the chance of a cycle without a payload.
+
+    `offered` are the cycles in which each payload was offered first.
+    """
 
     def __init__(self, dut: Any, name: str, rng: random.Random, gap: float) -> None:
         self._payload = getattr(dut, f"{name}__payload")
@@ -35,6 +36,8 @@ class Source:
         self._rng, self._gap = rng, gap
         self._current: int | None = None
         self.queue: deque[int] = deque()
+        self.offered: list[int] = []
+        self._cycle = -1
         self._valid.value = 0
 
     def send(self, payloads: Iterable[int]) -> None:
@@ -45,8 +48,10 @@ class Source:
         return self._current is None and not self.queue
 
     def drive(self) -> None:
+        self._cycle += 1
         if self._current is None and self.queue and self._rng.random() >= self._gap:
             self._current = self.queue.popleft()
+            self.offered.append(self._cycle)
             self._payload.value = self._current
         self._valid.value = self._current is not None
 
@@ -56,7 +61,10 @@ class Source:
 
 
 class Sink:
-    """Takes a stream, and checks that a payload stays until it is taken."""
+    """Takes a stream, and checks that a payload stays until it is taken.
+
+    `times` are the cycles in which each payload was taken.
+    """
 
     def __init__(self, dut: Any, name: str, rng: random.Random, gap: float) -> None:
         self._payload = getattr(dut, f"{name}__payload")
@@ -66,9 +74,12 @@ class Sink:
         self._offered: int | None = None
         self._takes = False
         self.received: list[int] = []
+        self.times: list[int] = []
+        self._cycle = -1
         self._ready.value = 0
 
     def drive(self) -> None:
+        self._cycle += 1
         self._takes = self._rng.random() >= self._gap
         self._ready.value = self._takes
 
@@ -79,6 +90,7 @@ class Sink:
         self._offered = None if self._takes else offer
         if self._takes and offer is not None:
             self.received.append(offer)
+            self.times.append(self._cycle)
 
 
 class Bench:
@@ -132,22 +144,8 @@ class Bench:
             await self.cycle()
 
 
-def packet(body: bytes, mark: int = END) -> list[int]:
-    """A packet as the symbols of a stream."""
-    return [*body, mark << 8]
-
-
 def planted(data: list[int]) -> list[int]:
     """The expectation; with FAULT set a wrong one, to see that the bench can fail."""
     if os.environ.get("FAULT"):
         data = [*data[:-2], data[-2] ^ 1, data[-1]]
     return data
-
-
-def random_body(rng: random.Random, longest: int) -> bytes:
-    """Bodies that are hard on COBS: few or many zeros, lengths about its blocks' size."""
-    length = rng.choice([0, 1, 2, 3, 253, 254, 255, 256, 508, 509, rng.randrange(longest + 1)])
-    zeros = rng.choice([0, 0.02, 0.5, 1])
-    return bytes(
-        0 if rng.random() < zeros else rng.randrange(1, 256) for _ in range(min(length, longest))
-    )
