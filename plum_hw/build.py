@@ -1,7 +1,8 @@
-"""`python -m plum_hw.build --board NAME`: vendor project, resource report, bitstream where a tool is.
+"""`python -m plum_hw.build --board NAME`: project, resource report, bitstream where a tool is.
 
-For Artix-7 boards the project is complete (Verilog, XDC, Tcl, build script); Vivado runs when it is on
-PATH. Resources come from open synthesis in every case, and no frequency is given that no tool measured.
+For Artix-7 boards the project is complete (Verilog, XDC, Tcl, build script); Vivado runs when it is
+on PATH. Resources come from open synthesis in every case, and no frequency is given that no tool
+measured.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from plum_hw.boards import board as find_board
 from plum_hw.config import ArrayConfig, preset
 from plum_hw.errors import BuildError, ConfigError
 from plum_hw.report.resources import Resources, synthesise
+from plum_hw.tools import ToolMissing
 
 #: Name of the design: of its files, and of the bitstream.
 DESIGN = "plum"
@@ -106,10 +108,18 @@ def build(
 
 def _write_project(board: Board, config: ArrayConfig, folder: Path) -> str:
     """Write the vendor project; returns the design's Verilog."""
-    # Amaranth takes a second to import: only commands that build pay for it.
-    from plum_hw.boards.top import BoardTop
+    try:
+        # Amaranth takes a second to import: only commands that build pay for it.
+        from plum_hw.boards.top import BoardTop
 
-    plan = board.make_platform().build(BoardTop(board, config), name=DESIGN, do_build=False)
+        platform = board.make_platform()
+    except ModuleNotFoundError as error:
+        raise ToolMissing(
+            f"the Python package {error.name}",
+            needed_by="plum build",
+            remedy="pip install 'plum-hw[hw]'",
+        ) from None
+    plan = platform.build(BoardTop(board, config), name=DESIGN, do_build=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         plan.extract(folder)
@@ -194,19 +204,18 @@ def print_report(report: BuildReport) -> None:
     table.add_row("part", *(f"{have[kind]}" for kind in used))
     table.add_row("used", *(f"{100 * value / have[kind]:.0f} %" for kind, value in used.items()))
     console.out.print(table)
-    console.out.print(
-        "Open synthesis, blocks with the hierarchy kept; not placed and routed, so no frequency."
+    console.say(
+        "Open synthesis; the blocks with the hierarchy kept. Not placed and routed: no frequency."
         if report.fmax_mhz is None
         else f"Vivado: timing met, {report.fmax_mhz:.1f} MHz."
     )
     if report.bitstream is None:
-        console.out.print(
-            f"No bitstream was made (no Vivado here). Project: {report.folder}. Where Vivado is, run:  "
-            f"cd {report.folder} && sh build_{DESIGN}.sh",
-            soft_wrap=True,
+        console.say(
+            "No bitstream was made: Vivado is not on PATH. The project is complete; with Vivado:  "
+            f"cd {report.folder} && sh build_{DESIGN}.sh"
         )
     else:
-        console.out.print(f"Bitstream: {report.bitstream}", soft_wrap=True)
+        console.say(f"Bitstream: {report.bitstream}")
 
 
 def build_command(
@@ -228,13 +237,13 @@ def build_command(
     folder = out or Path("build") / target.name
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file; name a folder")
-    with console.err.status("starting") as status:
+    with console.Activity() as activity:
         report = build(
             target,
             config,
             folder,
             bitstream=bitstream,
-            progress=lambda text: status.update(f"{target.name}: {text}"),
+            progress=lambda text: activity.step(f"{target.name}: {text}"),
         )
     if as_json:
         console.print_json(report.as_dict())

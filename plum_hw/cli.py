@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from plum_host.bundle import Bundle
 from rich.table import Table
 
+from plum_host.bundle import Bundle
 from plum_hw import __version__, console
 from plum_hw.boards import boards as all_boards
 from plum_hw.build import build_command
@@ -21,11 +21,11 @@ from plum_hw.config import preset
 from plum_hw.demo import demo_command
 from plum_hw.inference import load_labelled, print_result, run_images
 from plum_hw.ir import load_network
+from plum_hw.report.cycles import cycles_report, cycles_table
 
 app = typer.Typer(
     name="plum",
     help="Accelerators for signed-binary networks: compile, simulate, build, run.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -33,17 +33,24 @@ app = typer.Typer(
 NetworkArg = Annotated[Path, typer.Argument(help="Network file (.qnet).", metavar="NETWORK")]
 BundleArg = Annotated[Path, typer.Argument(help="Compiled bundle (.plum).", metavar="BUNDLE")]
 ArrayOption = Annotated[str, typer.Option("--array", help="Array preset.", metavar="PRESET")]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(parser=console.positive, metavar="N", help="Only the first N images."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")]
 
 
 @app.callback(invoke_without_command=True)
 def plum(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Accelerators for signed-binary networks: compile, simulate, build, run."""
     if version:
-        console.out.print(f"plum_hw {__version__}")
+        console.say(f"plum_hw {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.get_help()
 
 
 @app.command("compile")
@@ -63,8 +70,8 @@ def compile_command(
     if as_json:
         console.print_json({"bundle": str(target), **cycles_report(bundle)})
     else:
-        print_cycles(bundle)
-        console.out.print(f"Wrote {target} ({target.stat().st_size:,} bytes).", soft_wrap=True)
+        console.out.print(cycles_table(bundle))
+        console.say(f"Wrote {target} ({target.stat().st_size:,} bytes).")
 
 
 @app.command()
@@ -88,10 +95,9 @@ def check(network: NetworkArg, array: ArrayOption, as_json: JsonOption = False) 
         )
     elif problems:
         for item in problems:
-            where = f"layer {item.layer}: " if item.layer else ""
-            console.out.print(f"{where}{item.what}; {item.remedy}", markup=False, soft_wrap=True)
+            console.say(item.text)
     else:
-        console.out.print(f"{network}: runs on {array}", soft_wrap=True)
+        console.say(f"{network}: runs on {array}")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -105,7 +111,7 @@ def run(
     labels: Annotated[
         Path | None, typer.Option(help="Labels, where the image file has none.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
+    limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Classify images on a device and compare every output with the golden machine."""
@@ -127,7 +133,7 @@ def cycles(bundle: BundleArg, as_json: JsonOption = False) -> None:
     if as_json:
         console.print_json(cycles_report(loaded))
     else:
-        print_cycles(loaded)
+        console.out.print(cycles_table(loaded))
 
 
 @app.command()
@@ -183,53 +189,6 @@ app.command("build")(build_command)
 app.command("demo")(demo_command)
 
 
-def cycles_report(bundle: Bundle) -> dict[str, Any]:
-    """`plum cycles --json`: the prediction, layer by layer."""
-    manifest = bundle.manifest
-    keys = (
-        "name",
-        "op",
-        "cycles",
-        "beats",
-        "macs",
-        "density",
-        "group",
-        "lane_use",
-        "bound_by",
-    )
-    return {
-        "network": manifest["network"]["name"],
-        "array": manifest["config"]["name"],
-        "predicted_cycles": manifest["predicted_cycles"],
-        "layers": [{key: layer[key] for key in keys} for layer in manifest["layers"]],
-    }
-
-
-def print_cycles(bundle: Bundle) -> None:
-    """The prediction as a table."""
-    report = cycles_report(bundle)
-    table = Table(title=f"{report['network']} on {report['array']}")
-    for heading in ("layer", "op", "cycles", "share", "MAC", "density", "T", "lanes", "bound by"):
-        table.add_column(heading, justify="left" if heading in ("layer", "op") else "right")
-    total = report["predicted_cycles"]
-    for layer in report["layers"]:
-        table.add_row(
-            layer["name"],
-            layer["op"],
-            f"{layer['cycles']:,}",
-            f"{100 * layer['cycles'] / total:.1f} %",
-            f"{layer['macs']:,}",
-            "-" if layer["density"] is None else f"{layer['density']:.3f}",
-            str(layer["group"]),
-            f"{100 * layer['lane_use']:.0f} %",
-            layer["bound_by"],
-        )
-    table.add_section()
-    macs = sum(layer["macs"] for layer in report["layers"])
-    table.add_row("network", "", f"{total:,}", "", f"{macs:,}", style="bold")
-    console.out.print(table)
-
-
 def info_report(bundle: Bundle) -> dict[str, Any]:
     """`plum info --json`."""
     manifest = bundle.manifest
@@ -248,9 +207,7 @@ def info_report(bundle: Bundle) -> dict[str, Any]:
         "output": manifest["output"]["shape"],
         "layers": len(manifest["layers"]),
         "predicted_cycles": manifest["predicted_cycles"],
-        "words": {
-            kind: f"{count} of {config[f'{kind}_depth']}" for kind, count in used.items()
-        },
+        "words": {kind: f"{count} of {config[f'{kind}_depth']}" for kind, count in used.items()},
     }
 
 

@@ -12,7 +12,7 @@ import typer
 from plum_hw import console
 from plum_hw.compiler import compile_network
 from plum_hw.config import preset
-from plum_hw.errors import PlumError
+from plum_hw.errors import ConfigError, PlumError
 from plum_hw.golden.reference import Reference
 from plum_hw.inference import Inference, load_labelled, print_result, run_images
 from plum_hw.ir import load_network
@@ -35,14 +35,21 @@ def demo_command(
         str, typer.Option(help="virtual, golden, a serial port, or socket://HOST:PORT.")
     ] = "virtual",
     array: Annotated[str, typer.Option(help="Array preset.", metavar="PRESET")] = "arty-a7-35t",
-    limit: Annotated[int, typer.Option(min=1, help="Number of test images.")] = 200,
+    limit: Annotated[
+        int, typer.Option(parser=console.positive, metavar="N", help="Number of test images.")
+    ] = 200,
     out: Annotated[Path, typer.Option(help="Folder for the compiled bundle.")] = Path("build/demo"),
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
 ) -> None:
     """Classify Fashion-MNIST images on the gateware, compiled by Verilator."""
     network = load_network(shipped(NETWORK))
     bundle = compile_network(network, preset(array))
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--out {out}: {error.strerror}; name a folder that can be written"
+        ) from None
     bundle_file = out / "fashion.plum"
     bundle.save(bundle_file)
     images, labels = load_labelled(shipped(IMAGES), None, limit)
@@ -52,15 +59,16 @@ def demo_command(
         report = result.as_dict()
         console.print_json({**report, "equal_to_reference": reference, "bundle": str(bundle_file)})
     else:
-        _print(images, result, network.labels or ())
-        console.out.print(f"equal to the reference {'yes' if reference else 'NO'}")
-        console.out.print(f"Bundle: {bundle_file}. Next: plum cycles {bundle_file}", soft_wrap=True)
+        _print_gallery(images, result, network.labels or ())
+        print_result(result)
+        console.say(f"equal to the reference {'yes, every output' if reference else 'NO'}")
+        console.say(f"Bundle: {bundle_file}. Layer by layer: plum cycles {bundle_file}")
     if not (result.equal_to_golden and reference and result.cycles_as_predicted):
         raise typer.Exit(1)
 
 
-def _print(images: np.ndarray, result: Inference, names: tuple[str, ...]) -> None:
-    if console.out.is_terminal and names:
+def _print_gallery(images: np.ndarray, result: Inference, names: tuple[str, ...]) -> None:
+    """The first images and what they were taken for, where a terminal can show them."""
+    if console.out.is_terminal and console.out.encoding.startswith("utf") and names:
         guesses = [names[number] for number in result.outputs.argmax(axis=1)]
         console.out.print(gallery(images[:, 0], guesses, console.out.width))
-    print_result(result)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from plum_host.bundle import Bundle
 from plum_host.images import load_images
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from plum_hw import console
 from plum_hw.errors import ImageError
+from plum_hw.report.cycles import layers_report
 
 if TYPE_CHECKING:
     from plum_host.session import RunResult
@@ -25,9 +24,10 @@ class Inference:
     """Results of a device beside the golden machine's.
 
     outputs : int32 logits [N, K] or uint8 maps [N, C, H, W]
-    labels : uint8 or int [N], or None where they are not known
+    labels : integers [N], or None where they are not known
     mismatches : numbers of the images whose outputs differ from golden
     cycles : cycles of each image as the device counted them, int [N]
+    layers : of the bundle, predicted, and as the device counted the last image's
     seconds : wall time of the device's part, transfers included
     """
 
@@ -37,6 +37,7 @@ class Inference:
     mismatches: Sequence[int]
     predicted_cycles: int
     cycles: np.ndarray
+    layers: Sequence[dict[str, Any]]
     seconds: float
 
     @property
@@ -45,7 +46,12 @@ class Inference:
 
     @property
     def cycles_as_predicted(self) -> bool:
-        return bool((self.cycles == self.predicted_cycles).all())
+        """Of every image, and of every layer of the last."""
+        layers = all(
+            layer.get("simulated_cycles", layer["cycles"]) == layer["cycles"]
+            for layer in self.layers
+        )
+        return layers and bool((self.cycles == self.predicted_cycles).all())
 
     @property
     def top1(self) -> float | None:
@@ -54,8 +60,13 @@ class Inference:
             return None
         return 100 * float((self.outputs.argmax(axis=1) == self.labels).mean())
 
-    def as_dict(self) -> dict[str, Any]:
+    @property
+    def simulated_cycles(self) -> int | list[int]:
+        """The cycles of an image; all numbers that occurred where they differ."""
         counts = sorted({int(value) for value in self.cycles})
+        return counts[0] if len(counts) == 1 else counts
+
+    def as_dict(self) -> dict[str, Any]:
         return {
             "device": self.device,
             "images": len(self.outputs),
@@ -63,21 +74,10 @@ class Inference:
             "equal_to_golden": self.equal_to_golden,
             "mismatches": list(self.mismatches),
             "predicted_cycles": self.predicted_cycles,
-            "simulated_cycles": counts[0] if len(counts) == 1 else counts,
+            "simulated_cycles": self.simulated_cycles,
             "seconds": round(self.seconds, 3),
+            "layers": list(self.layers),
         }
-
-
-def progress_bar() -> Progress:
-    """The bar that every long command shows, on stderr."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console.err,
-        transient=True,
-    )
 
 
 def load_labelled(
@@ -88,11 +88,11 @@ def load_labelled(
     Raises
     ------
     PlumHostError : a file that cannot be read
-    ImageError : not one label for each image
+    ImageError : a file without images
     """
     images, labels = load_images(images_file, labels_file)
-    if labels is not None and len(labels) != len(images):
-        raise ImageError(f"{len(images)} images but {len(labels)} labels; give one label per image")
+    if not len(images):
+        raise ImageError(f"{images_file}: holds no images; it must hold one or more")
     return images[:limit], None if labels is None else labels[:limit]
 
 
@@ -105,9 +105,11 @@ def run_images(
     ------
     PlumHostError : a device that cannot be used, or images of another shape or type
     """
-    with progress_bar() as bar:
-        measured = _run(bundle, images, device, bar)
-        golden = measured if device == "golden" else _run(bundle, images, "golden", bar)
+    # Wrong images are an error before a device is built or opened.
+    bundle.pack_images(images[:1])
+    with console.Activity() as activity:
+        measured, counted = _run(bundle, images, device, activity)
+        golden = measured if device == "golden" else _run(bundle, images, "golden", activity)[0]
     different = (measured.outputs != golden.outputs).reshape(len(images), -1).any(axis=1)
     return Inference(
         device=device,
@@ -116,36 +118,47 @@ def run_images(
         mismatches=np.flatnonzero(different).tolist(),
         predicted_cycles=bundle.manifest["predicted_cycles"],
         cycles=np.asarray(measured.cycles),
+        layers=layers_report(bundle, counted),
         seconds=measured.seconds,
     )
 
 
-def _run(bundle: Bundle, images: np.ndarray, device: str, bar: Progress) -> RunResult:
+def _run(
+    bundle: Bundle, images: np.ndarray, device: str, activity: console.Activity
+) -> tuple[RunResult, list[int] | None]:
+    """What the device made of the images, and the cycles of each layer if it counts so many."""
     # Transports are looked up, and pyserial imported, only by commands that use a device.
     from plum_host.session import Session
 
-    task = bar.add_task(f"{device}: starting", total=len(images))
-    with Session.open(device, config=bundle.manifest["config"]) as session:
-        bar.update(task, description=f"{device}: loading")
+    activity.step(f"{device}: starting")
+    # A virtual board is compiled when it is first used, which takes a minute.
+    options = (
+        {"progress": lambda text: activity.step(f"{device}: {text}")} if device == "virtual" else {}
+    )
+    config = bundle.manifest["config"]
+    with Session.open(device, config, **options) as session:
+        activity.step(f"{device}: loading the network")
         session.load(bundle)
-        bar.update(task, description=f"{device}: images")
-        return session.run(
-            images, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        activity.step(f"{device}: images", total=len(images))
+        result = session.run(images, progress=activity.done)
+        fits = len(bundle.manifest["layers"]) <= config["layer_counters"]
+        return result, session.layer_cycles() if fits else None
 
 
 def print_result(result: Inference) -> None:
     """A few lines for people."""
-    lines = dataclasses.replace(result).as_dict()
-    console.out.print(f"{lines['images']} images on {result.device} in {result.seconds:.1f} s")
+    count, seconds = len(result.outputs), result.seconds
+    speed = f", {count / seconds:.1f} a second" if seconds else ""
+    console.say(f"images             {count} on {result.device} in {seconds:.1f} s{speed}")
     if result.top1 is not None:
-        console.out.print(f"top-1 accuracy         {result.top1:.2f} %")
-    golden = "yes, every output" if result.equal_to_golden else f"NO: images {result.mismatches}"
-    console.out.print(f"equal to golden        {golden}")
-    console.out.print(
-        f"cycles an image        {lines['simulated_cycles']:,} counted, "
-        f"{result.predicted_cycles:,} predicted"
-        if isinstance(lines["simulated_cycles"], int)
-        else f"cycles an image        {lines['simulated_cycles']} counted, "
-        f"{result.predicted_cycles:,} predicted"
-    )
+        console.say(f"top-1 accuracy     {result.top1:.2f} %")
+    if result.device != "golden":
+        equal = (
+            "yes, every output"
+            if result.equal_to_golden
+            else f"NO: {len(result.mismatches)} images, the first is number {result.mismatches[0]}"
+        )
+        console.say(f"equal to golden    {equal}")
+    counted = result.simulated_cycles
+    text = f"{counted:,}" if isinstance(counted, int) else f"DIFFERENT: {counted}"
+    console.say(f"cycles an image    {text} counted, {result.predicted_cycles:,} predicted")

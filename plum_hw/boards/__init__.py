@@ -1,7 +1,7 @@
 """The boards that `plum build` knows, found by name.
 
-Built-in boards are one module each in this package; other packages add theirs through the entry-point
-group `plum_hw.boards`, whose entries name a `Board`.
+Built-in boards are one module each in this package; other packages add theirs through the
+entry-point group `plum_hw.boards`, whose entries name a `Board`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Reports on what was built: resources by open synthesis."""
+"""Reports: cycles of a bundle, resources by open synthesis, pictures in a terminal."""

@@ -1,8 +1,8 @@
 """Resources of a design by open synthesis (Yosys), whole and block by block.
 
-The whole design is flattened, as a vendor tool would; the share of each block is counted in a second
-run that keeps the hierarchy, so the blocks' sum differs a little from the total. Neither is placed
-and routed.
+The whole design is flattened, as a vendor tool would; the share of each block is counted in a
+second run that keeps the hierarchy, so the blocks' sum differs a little from the total. Neither is
+placed and routed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SYNTHESIS_SECONDS = 1800
 
 @dataclass(frozen=True)
 class Resources:
-    """LUTs (LUT RAM included), flip-flops, block RAMs (36 kbit, halves counted as 0.5), DSP blocks."""
+    """LUTs (LUT RAM included), flip-flops, RAMs (36 kbit, halves are 0.5) and DSP blocks."""
 
     lut: int = 0
     ff: int = 0
@@ -61,7 +61,10 @@ XC7_CELLS: tuple[tuple[re.Pattern[str], Resources], ...] = tuple(
         (r"RAMB18E1", Resources(ram=0.5)),
         (r"DSP48E1", Resources(dsp=1)),
         # Carry chains and wide multiplexers sit beside the LUTs; pads and clock buffers are free.
-        (r"CARRY4|MUXF[78]|[IO]BUF|BUFG(CTRL)?|OBUFT|IOBUF|VCC|GND", Resources()),
+        (
+            r"CARRY4|MUXF[78]|[IO]BUF|BUFG(CTRL)?|OBUFT|IOBUF|VCC|GND|STARTUPE2|\$scopeinfo",
+            Resources(),
+        ),
     )
 )
 
@@ -76,7 +79,9 @@ def cell_cost(cell: str) -> Resources:
 
 def _module_totals(stat: Mapping[str, Any]) -> dict[str, Resources]:
     """Resources of each module of `stat -json`, with everything below it."""
-    modules = {name.lstrip("\\"): data["num_cells_by_type"] for name, data in stat["modules"].items()}
+    modules = {
+        name.lstrip("\\"): data["num_cells_by_type"] for name, data in stat["modules"].items()
+    }
     totals: dict[str, Resources] = {}
 
     def total(name: str) -> Resources:
@@ -98,10 +103,14 @@ def _synthesise(verilog: str, top: str, *, flatten: bool) -> dict[str, Resources
     """One Yosys run; module name -> resources with everything below."""
     options = "-flatten -abc9" if flatten else "-abc9"
     script = (
-        f"read_verilog -sv design.v; synth_xilinx -family xc7 {options} -top {top}; "
+        # Amaranth names a clock buffer's simulation device; Yosys's cell has no such parameter.
+        "read_verilog -sv design.v; setparam -unset SIM_DEVICE t:BUFGCTRL; "
+        f"synth_xilinx -family xc7 {options} -top {top}; "
         "tee -o stat.json stat -tech xilinx -json"
     )
-    key = hashlib.sha256("\n".join((str(tool_versions()["yosys"]), script, verilog)).encode()).hexdigest()
+    key = hashlib.sha256(
+        "\n".join((str(tool_versions()["yosys"]), script, verilog)).encode()
+    ).hexdigest()
     cached = cache_dir() / "synthesis" / f"{key}.json"
     if cached.exists():
         stat = json.loads(cached.read_text())
@@ -121,7 +130,8 @@ def _synthesise(verilog: str, top: str, *, flatten: bool) -> dict[str, Resources
                     f"synthesis took more than {SYNTHESIS_SECONDS} s and was stopped"
                 ) from None
             if run.returncode:
-                last = (run.stderr.strip() or run.stdout.strip() or "no message").splitlines()[-1]
+                said = (run.stderr.strip() or run.stdout.strip()).splitlines()
+                last = said[-1] if said else f"Yosys ended with code {run.returncode}"
                 raise BuildError(f"synthesis failed: {last}")
             stat = json.loads(Path(folder, "stat.json").read_text())
         cached.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +146,7 @@ def synthesise(
 ) -> tuple[Resources, dict[str, Resources]]:
     """Resources of `verilog` on 7-series parts: (whole design, by block).
 
-    The blocks are the modules of the design's hierarchy, by dotted path (`top.accelerator.cluster_0`).
+    The blocks are the modules of the hierarchy, by dotted path (`top.accelerator.cluster_0`).
     """
     progress("synthesis of the whole design (Yosys, flattened)")
     whole = _synthesise(verilog, top, flatten=True)[top]
