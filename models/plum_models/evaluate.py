@@ -17,6 +17,7 @@ from plum_models.checkpoint import load_checkpoint
 from plum_models.data import Split, load_fashion, to_float
 from plum_models.errors import ModelError
 from plum_models.export import integer_logits, integer_network
+from plum_models.memory import keep_freed_memory
 from plum_models.networks import ResidualNet
 
 
@@ -67,6 +68,7 @@ def main(
 ) -> None:
     """Evaluate a checkpoint on the 10,000 test images of Fashion-MNIST, or on a sample file."""
     try:
+        keep_freed_memory()
         net = load_checkpoint(checkpoint).build()
         split = load_samples(images) if images else load_fashion(data, train=False)
         split = split.first(limit)

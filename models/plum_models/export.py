@@ -142,11 +142,12 @@ def integer_network(
     )
 
 
-def _exact(product: Tensor) -> Tensor:
-    """Sums made in floating point, as int64; refused where rounding could have happened."""
-    if float(product.abs().max()) >= 2**53:
-        raise ModelError("an accumulator of 2^53 or more is not exact in double precision")
-    return product.long()
+def _exact_type(weight: Tensor, peak: int) -> torch.dtype:
+    """A floating-point type in which no partial sum of weights times inputs can be rounded."""
+    bound = max(int(weight.long().abs().flatten(1).sum(1).max()), weight[0].numel()) * peak
+    if bound >= 2**53:
+        raise ModelError(f"an accumulator of up to {bound} is not exact in double precision")
+    return torch.float32 if bound < 2**24 else torch.float64
 
 
 def _requantize(layer: Conv | Dense, acc: Tensor, window: Tensor, res: Tensor | None) -> Tensor:
@@ -164,8 +165,8 @@ def _requantize(layer: Conv | Dense, acc: Tensor, window: Tensor, res: Tensor | 
         t += column(q.residual) * res
     if q.out_bits == 32:
         return t
-    half = torch.tensor(2 ** (q.shift - 1))
-    return torch.div(t + half, 2**q.shift, rounding_mode="floor").clamp(0, 2**q.out_bits - 1)
+    t += 1 << (q.shift - 1)
+    return (t >> q.shift).clamp_(0, 2**q.out_bits - 1)  # an arithmetic shift: the floor
 
 
 @torch.no_grad()
@@ -178,25 +179,28 @@ def integer_forward(network: Network, images: Tensor) -> dict[str, Tensor]:
     for layer in network.layers:
         x = values[layer.inputs[0]]
         res = values[layer.inputs[1]] if len(layer.inputs) == 2 else None
-        if isinstance(layer, Conv) and layer.groups == 1:
+        if not isinstance(layer, (Conv, Dense)) or getattr(layer, "groups", 1) != 1:
+            raise ModelError(f"layer {layer.name}: {layer.op} is not among the exported operations")
+        weight = torch.from_numpy(layer.weight.copy())
+        pixels = x.shape[2] * x.shape[3] if isinstance(layer, Dense) else 1
+        kind = _exact_type(weight, pixels * 255)
+        if isinstance(layer, Conv):
             rows, cols = layer.weight.shape[2:]
             columns = F.unfold(
-                x.double(), (rows, cols), padding=tuple(layer.padding), stride=layer.stride
+                x.to(kind), (rows, cols), padding=tuple(layer.padding), stride=layer.stride
             )
             height = (x.shape[2] + 2 * layer.padding[0] - rows) // layer.stride + 1
-        elif isinstance(layer, Dense):
-            columns, height = x.sum((2, 3)).double().unsqueeze(2), 1
         else:
-            raise ModelError(f"layer {layer.name}: {layer.op} is not among the exported operations")
-        weight = torch.from_numpy(layer.weight.copy()).double().flatten(1)
+            columns, height = x.sum((2, 3)).to(kind).unsqueeze(2), 1
         flat = None if res is None else res.flatten(2)
-        acc, window = _exact(weight @ columns), _exact(columns.sum(1, keepdim=True))
+        acc = (weight.to(kind).flatten(1) @ columns).long()
+        window = columns.sum(1, keepdim=True).long()
         out = _requantize(layer, acc, window, flat)
         values[layer.name] = out.unflatten(2, (height, -1))
     return values
 
 
-def integer_logits(network: Network, images: Tensor, batch: int = 250) -> Tensor:
+def integer_logits(network: Network, images: Tensor, batch: int = 50) -> Tensor:
     """Logits of all images, int64 [N, K]."""
     parts = [
         integer_forward(network, images[i : i + batch])[network.output].flatten(1)

@@ -20,6 +20,7 @@ from plum_models.data import LABELS, load_fashion
 from plum_models.errors import ModelError
 from plum_models.evaluate import float_top1, integer_top1
 from plum_models.export import integer_logits, integer_network, save_samples
+from plum_models.memory import keep_freed_memory
 
 SAMPLES = 500
 
@@ -66,6 +67,7 @@ def main(
     data: Annotated[Path | None, typer.Option(help="folder of the idx files")] = None,
 ) -> None:
     """Evaluate, export and copy a finished training; prints what it measured as JSON."""
+    keep_freed_memory()
     try:
         print(json.dumps(publish(result, out, data), indent=2))
     except (PlumError, OSError) as error:

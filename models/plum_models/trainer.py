@@ -6,7 +6,6 @@ ends in the same bits as one that was not (same machine, same number of threads)
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import time
@@ -53,16 +52,6 @@ class Run:
     def file(self, suffix: str) -> Path:
         """``OUT/NAME.suffix``."""
         return self.out / f"{self.network.name}.{suffix}"
-
-
-def keep_freed_memory() -> None:
-    """Let glibc reuse big blocks in place of giving them back: fresh pages cost half a step."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-4, 0)  # M_MMAP_MAX
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-    except (OSError, AttributeError):  # not glibc: nothing is lost but time
-        pass
 
 
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
