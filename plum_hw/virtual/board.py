@@ -65,6 +65,11 @@ class VirtualBoard:
         self.port = int(said[1])
 
     @property
+    def pid(self) -> int:
+        """The board's process."""
+        return self._process.pid
+
+    @property
     def url(self) -> str:
         """What pyserial, and so `plum_host`, opens."""
         return f"socket://127.0.0.1:{self.port}"

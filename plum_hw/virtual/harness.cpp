@@ -152,6 +152,7 @@ class Device {
             context_->traceEverOn(true);
             top_.trace(&trace_, 99);
             trace_.open(trace);
+            if (!trace_.isOpen()) fail(trace);
         }
 #else
         (void)trace;
