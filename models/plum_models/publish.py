@@ -63,7 +63,7 @@ def publish(result: Path, out: Path, data: Path | None) -> dict[str, object]:
 
 def main(
     result: Annotated[Path, typer.Argument(help="folder and name of the training: RUNS/NAME")],
-    out: Annotated[Path, typer.Option(help="where to")] = Path("models/checkpoints"),
+    out: Annotated[Path, typer.Option(help="where to")] = Path(__file__).parent / "checkpoints",
     data: Annotated[Path | None, typer.Option(help="folder of the idx files")] = None,
 ) -> None:
     """Evaluate, export and copy a finished training; prints what it measured as JSON."""

@@ -16,7 +16,7 @@ from plum_models.export import integer_forward, integer_logits, integer_network
 from plum_models.memory import keep_freed_memory
 from plum_models.networks import ResidualNet
 
-FOLDER = Path(__file__).parents[1] / "checkpoints"
+FOLDER = Path(__file__).parents[1] / "plum_models" / "checkpoints"
 RESULT = json.loads((FOLDER / "fashion.json").read_text())
 
 
