@@ -14,6 +14,7 @@ from rich.table import Table
 
 from plum_host.bundle import Bundle
 from plum_hw import __version__, console
+from plum_hw.bench import bench_command
 from plum_hw.boards import boards as all_boards
 from plum_hw.build import build_command
 from plum_hw.compiler import check_network, compile_network
@@ -144,12 +145,10 @@ def info(bundle: BundleArg, as_json: JsonOption = False) -> None:
     if as_json:
         console.print_json(report)
         return
-    table = Table(show_header=False, title=str(bundle))
     for key, value in report.items():
         if isinstance(value, dict):
             value = ", ".join(f"{name} {part}" for name, part in value.items())
-        table.add_row(key, str(value))
-    console.out.print(table)
+        console.say(f"{key:<17} {value}")
 
 
 @app.command("boards")
@@ -172,21 +171,22 @@ def boards_command(as_json: JsonOption = False) -> None:
             ]
         )
         return
-    table = Table("board", "title", "part", "array", "clusters", "clock")
+    table = Table.grid(padding=(0, 2))
+    table.add_row("board", "part", "array", "clock", "title", style="bold")
     for item in found:
         table.add_row(
             item.name,
-            item.title,
             item.part,
             item.array,
-            str(preset(item.array).clusters),
             f"{item.clock_hz / 1e6:g} MHz",
+            item.title,
         )
     console.out.print(table)
 
 
 app.command("build")(build_command)
 app.command("demo")(demo_command)
+app.command("bench")(bench_command)
 
 
 def info_report(bundle: Bundle) -> dict[str, Any]:

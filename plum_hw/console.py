@@ -30,7 +30,7 @@ err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
 
 # Without a terminal, what takes no longer than this leaves no line.
-_QUIET_SECONDS = 3.0
+_QUIET_SECONDS = 10.0
 _LINE_SECONDS = 10.0
 
 
@@ -138,7 +138,7 @@ def run(app: typer.Typer, prog: str) -> None:
         code = 130
     except BrokenPipeError:
         # Whoever read the output has had enough. The interpreter's own flush would fail once more.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         code = 1
     except OSError as error:
         if error.filename is None:

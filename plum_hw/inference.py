@@ -132,7 +132,7 @@ def _run(
 
     activity.step(f"{device}: starting")
     # A virtual board is compiled when it is first used, which takes a minute.
-    options = (
+    options: dict[str, Any] = (
         {"progress": lambda text: activity.step(f"{device}: {text}")} if device == "virtual" else {}
     )
     config = bundle.manifest["config"]
