@@ -147,8 +147,9 @@ class ArrayConfig:
 PRESETS: dict[str, ArrayConfig] = {
     config.name: config
     for config in (
-        # One cluster with the memories of a whole small network: 29 RAMB36 of the A7-35T's 50.
-        ArrayConfig(name="arty-a7-35t"),
+        # One cluster with the memories of a whole small network: 41 RAMB36 of the A7-35T's 50 and
+        # about 2 of the link. The weights (20 RAMB36) are those of ResNet-20 in one or two groups.
+        ArrayConfig(name="arty-a7-35t", weight_depth=20480),
         ArrayConfig(name="arty-a7-100t", act_depth=2048, weight_depth=16384, table_depth=8192),
         # Two lane groups: quick to simulate, every mechanism present.
         ArrayConfig(

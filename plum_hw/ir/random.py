@@ -4,7 +4,7 @@ Requantization constants follow from the values that random images give, so that
 all zero nor all saturated; now and then from the worst case instead.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,18 +24,15 @@ from .layers import (
     Layer,
     MaxPool,
     Requant,
-    RequantLayer,
     Shape,
     WeightLayer,
 )
 from .network import Network
+from .samples import MAX_BIAS, MAX_FACTOR, SHIFTS, accumulate, draw_images, evaluate
 
 OPS = ("conv", "depthwise", "residual", "add", "avgpool", "maxpool", "dense")
 """What ``ops`` may name; ``residual`` is a convolution with a residual input."""
 
-SHIFTS = (12, 16, 20, 24)
-_MAX_FACTOR = (1 << 17) - 1
-_MAX_BIAS = (1 << 43) - 1
 _SAMPLES = 6
 
 _WEIGHTS = {
@@ -56,70 +53,6 @@ class _Tensor:
     shape: Shape
     bits: int
     values: NDArray[np.uint8]  # [C, N, H, W]
-
-
-def _taps(
-    x: NDArray[Any], kernel: tuple[int, int], stride: int, padding: tuple[int, int]
-) -> Iterator[tuple[int, int, NDArray[np.float64]]]:
-    """For each kernel position, what it reads for all outputs."""
-    sides = ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2)
-    padded = np.pad(x.astype(np.float64), sides)
-    high = padded.shape[2] - kernel[0] + 1
-    wide = padded.shape[3] - kernel[1] + 1
-    for r in range(kernel[0]):
-        for s in range(kernel[1]):
-            yield r, s, padded[:, :, r : r + high : stride, s : s + wide : stride]
-
-
-def _accumulate(
-    layer: Layer, x: NDArray[np.uint8]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Accumulators [K, N, H, W] and window sums [1, N, H, W] for ``x`` [C, N, H, W].
-
-    Exact: the sums of networks drawn here stay far below 2**53.
-    """
-    if isinstance(layer, Dense):
-        pooled = x.sum(axis=(2, 3), dtype=np.float64)[:, :, None, None]
-        acc = np.tensordot(layer.weight.astype(np.float64), pooled, axes=1)
-        return acc, pooled.sum(axis=0, keepdims=True)
-    if isinstance(layer, Conv):
-        acc = total = np.zeros(1)
-        for r, s, view in _taps(x, layer.kernel, layer.stride, layer.padding):
-            weight = layer.weight[:, :, r, s].astype(np.float64)
-            if layer.depthwise:
-                acc = acc + weight[:, :, None, None] * view
-            else:
-                acc = acc + np.tensordot(weight, view, axes=1)
-            total = total + view.sum(axis=0, keepdims=True)
-        return acc, total
-    if isinstance(layer, AvgPool):
-        views = [v for _, _, v in _taps(x, layer.kernel, layer.stride, layer.padding)]
-        return np.sum(views, axis=0), np.zeros(1)
-    return x.astype(np.float64), np.zeros(1)
-
-
-def _evaluate(
-    layer: Layer, x: NDArray[np.uint8], residual: NDArray[np.uint8] | None
-) -> NDArray[Any]:
-    """Output [K, N, H, W] of one layer."""
-    if isinstance(layer, MaxPool):
-        views = [v for _, _, v in _taps(x, layer.kernel, layer.stride, layer.padding)]
-        return np.max(views, axis=0).astype(np.uint8)
-    assert isinstance(layer, RequantLayer)
-    q = layer.requant
-    acc, total = _accumulate(layer, x)
-
-    def column(values: NDArray[Any]) -> NDArray[np.int64]:
-        return values.astype(np.int64).reshape(-1, 1, 1, 1)
-
-    t = column(q.scale) * acc.astype(np.int64) + column(q.bias)
-    if q.window is not None:
-        t += column(q.window) * total.astype(np.int64)
-    if q.residual is not None and residual is not None:
-        t += column(q.residual) * residual.astype(np.int64)
-    if q.is_logits:
-        return t
-    return np.clip((t + q.half) >> q.shift, 0, (1 << q.out_bits) - 1).astype(np.uint8)
 
 
 @dataclass
@@ -204,7 +137,7 @@ class _Draw:
         window: bool,
     ) -> Requant:
         """Constants that spread the outputs of ``probe`` (any constants in it) over their range."""
-        acc, total = _accumulate(probe, self.current.values)
+        acc, total = accumulate(probe, self.current.values)
         acc = acc.reshape(channels, -1)
         span = 1 << out_bits
         rng = self.rng
@@ -215,12 +148,12 @@ class _Draw:
         gain = np.minimum(gain, span * 2.0)
         if self.chance(0.3):
             gain *= rng.choice([-1.0, 1.0], channels)
-        fitting = [s for s in SHIFTS if np.abs(gain).max() * 2.0**s <= _MAX_FACTOR]
+        fitting = [s for s in SHIFTS if np.abs(gain).max() * 2.0**s <= MAX_FACTOR]
         shift = SHIFTS[0] if not fitting else self.pick(fitting[-2:])
         unit = 2.0**shift
 
         def factor(values: NDArray[np.float64]) -> NDArray[np.int32]:
-            return np.clip(np.rint(values), -_MAX_FACTOR, _MAX_FACTOR).astype(np.int32)
+            return np.clip(np.rint(values), -MAX_FACTOR, MAX_FACTOR).astype(np.int32)
 
         scale = factor(gain * unit)
         t = scale[:, None] * acc
@@ -233,7 +166,7 @@ class _Draw:
             r = factor(ratio * unit)
             t = t + r[:, None] * residual.values.reshape(channels, -1).astype(np.float64)
         centre = rng.uniform(0.1, 0.6, channels) * span
-        bias = np.clip(np.rint(centre * unit - t.mean(axis=1)), -_MAX_BIAS, _MAX_BIAS)
+        bias = np.clip(np.rint(centre * unit - t.mean(axis=1)), -MAX_BIAS, MAX_BIAS)
         return Requant(
             scale=scale,
             bias=bias.astype(np.int64),
@@ -257,9 +190,7 @@ class _Draw:
         """Append a layer that reads the current tensor."""
         shape = layer.output_shape(self.current.shape)
         self.macs += layer.macs(self.current.shape)
-        values = _evaluate(
-            layer, self.current.values, None if residual is None else residual.values
-        )
+        values = evaluate(layer, self.current.values, None if residual is None else residual.values)
         bits = layer.output_bits(self.current.bits)
         self.layers.append(layer)
         self.tensors.append(_Tensor(layer.name, shape, bits, values))
@@ -411,7 +342,7 @@ class _Draw:
         largest = peak * max(1, int(np.abs(layer.weight.astype(np.int64)).sum(axis=1).max()))
         total = peak * x.shape[0]
         room = 1 << 29
-        top = min(_MAX_FACTOR, room // largest)
+        top = min(MAX_FACTOR, room // largest)
         if top < 1:
             raise ConfigError(
                 f"logits of a sum of up to {largest} do not fit in 32 bits, use a smaller "
@@ -502,7 +433,7 @@ def random_network(
         window=window,
         spec=spec,
     )
-    samples = _images(spec, _SAMPLES, rng)
+    samples = draw_images(spec, _SAMPLES, rng)
     draw.tensors.append(_Tensor("image", spec.shape, bits, samples.swapaxes(0, 1)))
 
     if logits is None:
@@ -545,30 +476,10 @@ def random_network(
     )
 
 
-def _images(spec: InputSpec, count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    peak = (1 << spec.bits) - 1
-    images = np.zeros((count, *spec.shape), np.uint8)
-    for index in range(count):
-        kind = index if index < 4 else int(rng.integers(2, 5))
-        if kind == 1:
-            images[index] = peak
-        elif kind == 2:
-            images[index] = rng.integers(0, peak, spec.shape, endpoint=True)
-        elif kind == 3:
-            images[index] = np.where(rng.random(spec.shape) < rng.uniform(0.1, 0.9), peak, 0)
-        elif kind == 4:  # smooth, as photographs are
-            _, height, width = spec.shape
-            y = np.linspace(0, rng.uniform(1, 4), height)[:, None]
-            x = np.linspace(0, rng.uniform(1, 4), width)[None, :]
-            phase = rng.uniform(0, 6, (spec.shape[0], 1, 1))
-            images[index] = np.rint((np.sin(y + x + phase) + 1) / 2 * peak).astype(np.uint8)
-    return images
-
-
 def random_images(network: Network, count: int, seed: int) -> NDArray[np.uint8]:
     """Draw images uint8 [count, C, H, W] for a network.
 
     The first is all zero and the second all at the largest value; then uniform noise, noise of the
     two extremes, and smooth images.
     """
-    return _images(network.input, count, np.random.default_rng(seed))
+    return draw_images(network.input, count, np.random.default_rng(seed))

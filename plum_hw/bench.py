@@ -1,0 +1,257 @@
+"""`plum bench`: one network of the zoo in one or all schemes, on the same gateware.
+
+Only the weights of the middle layers differ between schemes; network, activations and array are the
+same. Cycles are the compiler's prediction, which the simulation must equal.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from plum_host.bundle import Bundle
+from plum_hw import console
+from plum_hw.compiler import Problem, check_network, compile_network
+from plum_hw.config import ArrayConfig, preset
+from plum_hw.errors import UnsupportedError
+from plum_hw.golden.reference import Reference
+from plum_hw.inference import run_images
+from plum_hw.ir import Network, WeightLayer
+from plum_hw.ir.random import random_images
+from plum_hw.zoo import NAMES, SCHEMES, Options, build
+
+#: No preset was placed and routed yet: milliseconds are for this clock and say so.
+ASSUMED_CLOCK_MHZ = 100
+CLOCK_NOTE = f"{ASSUMED_CLOCK_MHZ} MHz assumed, not placed and routed"
+#: Schemes whose non-zero weights are a matter of choice.
+SPARSE = ("signed-binary", "ternary")
+#: What the others are compared with.
+OURS = "signed-binary"
+_SIMULATED_IMAGES = 3
+
+_LAYER_KEYS = ("name", "op", "cycles", "macs", "density", "group", "lane_use", "bound_by", "beats")
+
+
+def middle_density(network: Network) -> float:
+    """Share of non-zero weights in the middle layers: those that do not have 8-bit weights, or all
+    of them where there are no others.
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, WeightLayer)]
+    middle = [layer for layer in layers if layer.scheme != "int"] or layers
+    used = sum(int(np.count_nonzero(layer.weight)) for layer in middle)
+    return used / sum(layer.weight.size for layer in middle)
+
+
+def bundle_report(network: Network, bundle: Bundle, options: Options) -> dict[str, Any]:
+    """Figures of one compiled network, as `plum bench --json` gives them.
+
+    ``lane_use`` of the network is the mean of its layers' by cycles; ``weight_bits`` are the mask
+    bits that are stored, whole words.
+    """
+    manifest = bundle.manifest
+    config = manifest["config"]
+    cycles = manifest["predicted_cycles"]
+    layers = [
+        {
+            **{key: layer[key] for key in _LAYER_KEYS},
+            "stalls": {"drain": layer["drain_stalls"], "emitter": layer["emit_stalls"]},
+        }
+        for layer in manifest["layers"]
+    ]
+    used = sum(layer["lane_use"] * layer["cycles"] for layer in layers)
+    asked = options.density if options.scheme in SPARSE else None
+    return {
+        "network": network.name,
+        "scheme": options.scheme,
+        "density": {"asked": asked, "real": round(middle_density(network), 6)},
+        "seed": options.seed,
+        "act_bits": options.act_bits,
+        "array": config["name"],
+        "clusters": config["clusters"],
+        "predicted_cycles": cycles,
+        "milliseconds_at_100_mhz": round(cycles / (1000 * ASSUMED_CLOCK_MHZ), 5),
+        "clock": CLOCK_NOTE,
+        "macs": network.macs(),
+        "weight_bits": sum(len(words) for words in bundle.weight) * config["mask_bits"],
+        "lane_use": round(used / cycles, 4),
+        "layers": layers,
+    }
+
+
+def measure(name: str, options: Options, config: ArrayConfig) -> dict[str, Any]:
+    """`bundle_report` of a network of the zoo; where the array cannot hold it, ``refused`` with all
+    its reasons instead of the figures.
+    """
+    return _one(build(name, options), options, config, simulated=False)
+
+
+def refusal_report(
+    network: Network, problems: list[Problem], options: Options, config: ArrayConfig
+) -> dict[str, Any]:
+    """What is said of a network that the array cannot hold."""
+    return {
+        "network": network.name,
+        "scheme": options.scheme,
+        "array": config.name,
+        "macs": network.macs(),
+        "refused": [problem.text for problem in problems],
+    }
+
+
+def simulate(
+    network: Network, bundle: Bundle, *, seed: int, device: str = "virtual"
+) -> dict[str, Any]:
+    """Run a few images and compare: every output with golden machine and reference, every layer's
+    cycles with the prediction.
+
+    Returns ``simulated_cycles`` (a list where images differ), ``cycles_as_predicted``,
+    ``equal_to_golden``, ``images``, ``seconds`` (wall time of the device's part).
+    """
+    images = random_images(network, _SIMULATED_IMAGES, seed)
+    result = run_images(bundle, images, None, device=device)
+    reference = bool((Reference(network).run(images) == result.outputs).all())
+    return {
+        "simulated_cycles": result.simulated_cycles,
+        "cycles_as_predicted": result.cycles_as_predicted,
+        "equal_to_golden": result.equal_to_golden and reference,
+        "images": len(images),
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def ratios(reports: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Cycles of each scheme over those of signed binary; None where either is refused."""
+    cycles = {each["scheme"]: each.get("predicted_cycles") for each in reports}
+    ours = cycles[OURS]
+    return {
+        scheme: round(count / ours, 4) if count and ours else None
+        for scheme, count in cycles.items()
+        if scheme != OURS
+    }
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def bench_command(
+    network: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMES)}.", metavar="NET")],
+    scheme: Annotated[
+        str, typer.Option(help=f"Weights of the middle layers: {', '.join(SCHEMES)}.")
+    ] = OURS,
+    density: Annotated[
+        float, typer.Option(metavar="D", help="Share of non-zero weights (signed-binary, ternary).")
+    ] = 0.35,
+    array: Annotated[str, typer.Option(help="Array preset.", metavar="PRESET")] = "arty-a7-35t",
+    seed: Annotated[int, typer.Option(metavar="S", help="Of weights and images.")] = 0,
+    act_bits: Annotated[int, typer.Option(metavar="A", help="Bits of the activations.")] = 8,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="All schemes, and their ratios to signed binary.")
+    ] = False,
+    simulated: Annotated[
+        bool, typer.Option("--simulate", help="Run the RTL and compare cycles and outputs.")
+    ] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Layer by layer.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
+) -> None:
+    """Cycles of a network with random weights, by scheme and density, on one array."""
+    config = preset(array)
+    schemes = SCHEMES if compare else (scheme,)
+    reports = []
+    for each in schemes:
+        options = Options(scheme=each, density=density, seed=seed, act_bits=act_bits)
+        reports.append(_one(build(network, options), options, config, simulated))
+    if not compare and "refused" in reports[0]:
+        raise UnsupportedError(
+            f"{network} ({scheme}) does not fit {array}: {'; '.join(reports[0]['refused'])}"
+        )
+    if as_json and compare:
+        if not layers:
+            for report in reports:
+                report.pop("layers", None)
+        console.print_json(
+            {"network": network, "array": array, "schemes": reports, "ratios": ratios(reports)}
+        )
+    elif as_json:
+        console.print_json(reports[0])
+    else:
+        _print(reports, layers)
+    if any(_wrong(report) for report in reports):
+        raise typer.Exit(1)
+
+
+def _one(
+    network: Network, options: Options, config: ArrayConfig, simulated: bool
+) -> dict[str, Any]:
+    problems = check_network(network, config)
+    if problems:
+        return refusal_report(network, problems, options, config)
+    bundle = compile_network(network, config)
+    report = bundle_report(network, bundle, options)
+    return report | simulate(network, bundle, seed=options.seed) if simulated else report
+
+
+def _wrong(report: dict[str, Any]) -> bool:
+    """Whether a simulation showed something else than was predicted."""
+    return not (report.get("equal_to_golden", True) and report.get("cycles_as_predicted", True))
+
+
+def _print(reports: list[dict[str, Any]], layers: bool) -> None:
+    first = reports[0]
+    compare = ratios(reports) if len(reports) > 1 else {}
+    console.say(f"{first['network']} on {first['array']}, {first['macs']:,} MAC, {CLOCK_NOTE}")
+    table = _grid("scheme", "density", "cycles", "ms", "lanes", "kbit", "ratio")
+    for report in reports:
+        if "refused" not in report:
+            ratio = compare.get(report["scheme"], 1.0)
+            table.add_row(
+                report["scheme"],
+                f"{report['density']['real']:.3f}",
+                f"{report['predicted_cycles']:,}",
+                f"{report['milliseconds_at_100_mhz']:.3f}",
+                f"{100 * report['lane_use']:.0f} %",
+                f"{report['weight_bits'] / 1000:,.0f}",
+                "-" if ratio is None else f"{ratio:.2f}",
+            )
+    console.out.print(table)
+    for report in reports:
+        if "refused" in report:
+            console.say(f"{report['scheme']}: refused: {'; '.join(report['refused'])}")
+        if "simulated_cycles" in report:
+            counted = report["simulated_cycles"]
+            console.say(
+                f"{report['scheme']}: {report['images']} images on the RTL: {counted} cycles, "
+                f"{'as predicted' if report['cycles_as_predicted'] else 'NOT AS PREDICTED'}, "
+                f"{'equal to golden' if report['equal_to_golden'] else 'NOT EQUAL TO GOLDEN'}"
+            )
+        if layers and "layers" in report:
+            console.out.print(_layer_table(report))
+
+
+def _layer_table(report: dict[str, Any]) -> Table:
+    table = _grid(
+        report["scheme"], "cycles", "beats", "stalls", "density", "T", "lanes", "bound by"
+    )
+    for layer in report["layers"]:
+        table.add_row(
+            layer["name"],
+            f"{layer['cycles']:,}",
+            f"{layer['beats']:,}",
+            f"{layer['stalls']['drain']:,} + {layer['stalls']['emitter']:,}",
+            "-" if layer["density"] is None else f"{layer['density']:.3f}",
+            str(layer["group"]),
+            f"{100 * layer['lane_use']:.0f} %",
+            layer["bound_by"],
+        )
+    return table
+
+
+def _grid(*headings: str) -> Table:
+    """A table without lines: names left, figures right."""
+    table = Table.grid(padding=(0, 2))
+    for index in range(len(headings)):
+        table.add_column(justify="right" if index else "left")
+    table.add_row(*headings, style="bold")
+    return table
