@@ -15,7 +15,6 @@ from rich.table import Table
 from plum_host.bundle import Bundle
 from plum_hw import __version__, console
 from plum_hw.bench import bench_command
-from plum_hw.bench import bench_command
 from plum_hw.boards import boards as all_boards
 from plum_hw.build import build_command
 from plum_hw.compiler import check_network, compile_network
@@ -187,7 +186,6 @@ def boards_command(as_json: JsonOption = False) -> None:
 
 app.command("build")(build_command)
 app.command("demo")(demo_command)
-app.command("bench")(bench_command)
 app.command("bench")(bench_command)
 
 
