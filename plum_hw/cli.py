@@ -147,7 +147,7 @@ def info(bundle: BundleArg, as_json: JsonOption = False) -> None:
         return
     for key, value in report.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{name} {part}" for name, part in value.items())
+            value = value.get("name") or ", ".join(f"{name} {part}" for name, part in value.items())
         console.say(f"{key:<17} {value}")
 
 

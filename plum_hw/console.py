@@ -30,7 +30,7 @@ err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
 
 # Without a terminal, what takes no longer than this leaves no line.
-_QUIET_SECONDS = 10.0
+_QUIET_SECONDS = 15.0
 _LINE_SECONDS = 10.0
 
 
