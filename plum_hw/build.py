@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.table import Table
 
 from plum_hw import console
@@ -31,6 +32,8 @@ from plum_hw.tools import ToolMissing
 DESIGN = "plum"
 #: Vivado may take this long before it is stopped.
 VIVADO_SECONDS = 4 * 3600
+#: What takes fewer LUTs and flip-flops together is a buffer of a pin, not a block.
+_PAD_CELLS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,14 +145,15 @@ def _check_fit(board: Board, resources: Resources) -> None:
         )
 
 
-def _blocks(modules: dict[str, Resources], depth: int = 5) -> dict[str, Resources]:
-    """The named blocks of the hierarchy, leaving out what synthesis named itself."""
-    named = re.compile(r"[A-Za-z0-9_.]+")
-    return {
-        name: cost
-        for name, cost in sorted(modules.items())
-        if named.fullmatch(name) and name.count(".") < depth and cost != Resources()
-    }
+def _blocks(modules: dict[str, Resources], depth: int = 3) -> dict[str, Resources]:
+    """The blocks of the hierarchy that a reader knows: down to those of a cluster, none of pads."""
+    blocks = {}
+    for module, cost in modules.items():
+        # Where a signal has the name of a block already, Amaranth adds a number.
+        name = re.sub(r"\$\d+$", "", module)
+        if name.count(".") <= depth and "$" not in name and cost.lut + cost.ff >= _PAD_CELLS:
+            blocks[name] = cost
+    return dict(sorted(blocks.items()))
 
 
 def _run_vivado(board: Board, folder: Path) -> tuple[Path, float]:
@@ -189,19 +193,20 @@ def worst_slack_ns(report: str) -> float:
 def print_report(report: BuildReport) -> None:
     """The report as tables, the last line saying what there is and what to do next."""
     have = report.board.capacity.as_dict()
-    table = Table(title=f"{report.board.title} ({report.board.part}), array {report.config.name}")
+    title = f"{report.board.title} ({report.board.part}), array {report.config.name}"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
     for heading in ("block", "LUT", "FF", "RAMB36", "DSP48"):
         table.add_column(heading, justify="left" if heading == "block" else "right")
     for name, cost in report.blocks.items():
         if name != DESIGN:
             table.add_row(
                 "  " * (name.count(".") - 1) + name.rpartition(".")[2],
-                *(f"{value:g}" for value in cost.as_dict().values()),
+                *(f"{value:,g}" for value in cost.as_dict().values()),
             )
     table.add_section()
     used = report.resources.as_dict()
-    table.add_row("whole design", *(f"{value:g}" for value in used.values()), style="bold")
-    table.add_row("part", *(f"{have[kind]}" for kind in used))
+    table.add_row("whole design", *(f"{value:,g}" for value in used.values()), style="bold")
+    table.add_row("part", *(f"{have[kind]:,}" for kind in used))
     table.add_row("used", *(f"{100 * value / have[kind]:.0f} %" for kind, value in used.items()))
     console.out.print(table)
     console.say(

@@ -1,8 +1,8 @@
 """Resources of a design by open synthesis (Yosys), whole and block by block.
 
 The whole design is flattened, as a vendor tool would; the share of each block is counted in a
-second run that keeps the hierarchy, so the blocks' sum differs a little from the total. Neither is
-placed and routed.
+second run that keeps the hierarchy, so the blocks' sum differs from the total. Neither is placed
+and routed.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def _module_totals(stat: Mapping[str, Any]) -> dict[str, Resources]:
 
 def _synthesise(verilog: str, top: str, *, flatten: bool) -> dict[str, Resources]:
     """One Yosys run; module name -> resources with everything below."""
-    options = "-flatten -abc9" if flatten else "-abc9"
+    # With the hierarchy kept, ABC9 stops at an assertion of Yosys (0.70); plain ABC does not.
+    options = "-flatten -abc9" if flatten else ""
     script = (
         # Amaranth names a clock buffer's simulation device; Yosys's cell has no such parameter.
         "read_verilog -sv design.v; setparam -unset SIM_DEVICE t:BUFGCTRL; "

@@ -80,8 +80,14 @@ def test_report_counts_what_the_array_must_have(arty_project):
     assert report["resources"]["ff"] > config.lanes * config.acc_bits
     bits = config.act_depth * config.lanes * config.act_bits
     assert report["resources"]["ram"] * 36 * 1024 >= bits
-    cluster = report["blocks"][f"{DESIGN}.accelerator.cluster_0"]
-    assert 0 < cluster["lut"] <= sum(value["lut"] for value in report["blocks"].values())
+    blocks = report["blocks"]
+    cluster = f"{DESIGN}.accelerator.cluster_0"
+    parts = ("activation", "decoder", "drain", "emitter", "fetcher", "lanes", "sequencer", "walker")
+    assert {f"{cluster}.{part}" for part in parts} < set(blocks)
+    assert {f"{DESIGN}.accelerator.link", f"{DESIGN}.uart"} < set(blocks)
+    assert not [name for name in blocks if "buffer" in name or "$" in name]
+    inside = [cost["lut"] for name, cost in blocks.items() if name.startswith(f"{cluster}.")]
+    assert 0 < sum(inside) <= blocks[cluster]["lut"] <= blocks[DESIGN]["lut"]
 
 
 def test_verilog_is_the_same_again(arty_project, tmp_path):
