@@ -1,12 +1,13 @@
 """The drain: from lane accumulators, a kernel column at a time, to sums of whole filters."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory, MemoryData
 from amaranth.lib.wiring import In
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import DrainJob, sum_port, sums_layout
+from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.layouts import DrainOp
 
 #: Two banks for filters and two for the window sum.
@@ -18,6 +19,10 @@ class Drain(wiring.Component):
 
     A group a cycle; drains may follow each other without a gap. A sum is read, changed and written
     back in one cycle, so the order of drains is the order of effects for any number of groups.
+
+    Output lane i of group g takes lane 8g + i + shift. Lanes that agree modulo 8 share a
+    multiplexer, since each group of outputs takes one of them; what these select is then rotated by
+    `shift`, which may be -7 to 7 whatever the configuration's `reach`.
 
     Parameters
     ----------
@@ -35,9 +40,8 @@ class Drain(wiring.Component):
         self._config = config
         #: Cycles from `start` until the emitter may address any of the drain's sums.
         self.LATENCY = config.groups + 2
-        depth = _BANKS << (config.groups - 1).bit_length()
         width = config.group_lanes * config.sum_bits
-        self.sums_data = MemoryData(shape=unsigned(width), depth=depth, init=[])
+        self.sums_data = MemoryData(shape=unsigned(width), depth=_BANKS * config.groups, init=[])
         super().__init__(
             {
                 "snapshot": In(data.ArrayLayout(unsigned(config.acc_bits), config.lanes)),
@@ -51,102 +55,99 @@ class Drain(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         config = self._config
         m = Module()
-        size, reach, groups = config.group_lanes, config.reach, config.groups
+        size, groups = config.group_lanes, config.groups
+        stage = data.StructLayout(
+            {"run": unsigned(1), "job": DrainJob, "group": unsigned(config.group_bits)}
+        )
 
-        # Stage 0: which group. Job and counter stay for the groups after the first.
-        count = Signal(range(groups))
-        active = Signal()
+        # Cycle 0: which group. Job and counter stay for the groups after the first.
+        select, align = Signal(stage), Signal(stage)
+        running = Signal()
+        next_group = Signal(config.group_bits)
         held = Signal(DrainJob)
-        job = Signal(DrainJob)
-        group = Signal(config.group_bits)
-        run = Signal()
         m.d.comb += [
-            run.eq(self.start | active),
-            group.eq(Mux(self.start, 0, count)),
-            job.eq(Mux(self.start, self.job, held)),
+            select.run.eq(self.start | running),
+            select.job.eq(Mux(self.start, self.job, held)),
+            select.group.eq(Mux(self.start, 0, next_group)),
         ]
-        with m.If(self.start):
-            m.d.sync += held.eq(self.job)
-        with m.If(run):
-            m.d.sync += [count.eq(group + 1), active.eq(group != groups - 1)]
+        m.d.sync += [
+            align.eq(select),
+            held.eq(select.job),
+            next_group.eq(select.group + 1),
+            running.eq(select.run & (select.group != groups - 1)),
+        ]
 
-        # Stage 1: the group's lanes and their neighbours; zeros beyond the strip.
-        neighbours = Signal(data.ArrayLayout(unsigned(config.acc_bits), size + 2 * reach))
-        left_zero, right_zero = Signal(), Signal()
-        with m.Switch(group):
-            for g in range(groups):
-                with m.Case(g):
-                    m.d.comb += [
-                        left_zero.eq(1 if g == 0 else self.left_edge[g]),
-                        right_zero.eq(1 if g == groups - 1 else self.left_edge[g + 1]),
-                    ]
-        for place in range(size + 2 * reach):
-            with m.Switch(group):
-                for g in range(groups):
-                    lane = g * size + place - reach
-                    if 0 <= lane < config.lanes:
-                        with m.Case(g):
-                            m.d.sync += neighbours[place].eq(self.snapshot[lane])
-            if place < reach:
-                with m.If(left_zero):
-                    m.d.sync += neighbours[place].eq(0)
-            if place >= reach + size:
-                with m.If(right_zero):
-                    m.d.sync += neighbours[place].eq(0)
-        run_1, job_1, group_1 = Signal(), Signal(DrainJob), Signal.like(group)
-        m.d.sync += [run_1.eq(run), job_1.eq(job), group_1.eq(group)]
+        # The first lane that the group takes is in group `low`; residues below its own are in the
+        # group after that. Where there is no such group the lane is cleared later.
+        rotation = select.job.shift.as_unsigned()[:3]
+        low, high = Signal(config.group_bits), Signal(config.group_bits)
+        m.d.comb += [
+            low.eq(select.group - (select.job.shift < 0)),
+            high.eq(select.group + (select.job.shift >= 0)),
+        ]
+        selected = Signal(data.ArrayLayout(unsigned(config.acc_bits), size))
+        for residue in range(size):
+            group = Signal(config.group_bits, name=f"group_{residue}")
+            m.d.comb += group.eq(Mux(residue < rotation, high, low))
+            lanes = [self.snapshot[number * size + residue] for number in range(groups)]
+            m.d.sync += selected[residue].eq(mux_tree(group, lanes))
+        left, right = Signal(), Signal()  # the neighbouring groups are of the same strip
+        m.d.sync += [
+            left.eq(mux_tree(select.group, [0, *~self.left_edge[1:]])),
+            right.eq(mux_tree(select.group, [*~self.left_edge[1:], 0])),
+        ]
 
-        # Stage 2: shifted by a kernel column.
-        aligned = Signal(data.ArrayLayout(unsigned(config.acc_bits), size))
+        # Cycle 1: rotate and negate, as a complement and a carry; lanes beyond the strip are zero.
+        change = Signal(stage)
+        m.d.sync += change.eq(align)
+        shift, negate = align.job.shift, align.job.negate
+        operands = []
         for lane in range(size):
-            with m.Switch(job_1.shift):
-                for shift in range(-reach, reach + 1):
-                    with m.Case(shift):
-                        m.d.sync += aligned[lane].eq(neighbours[lane + reach + shift])
-        run_2, job_2, group_2 = Signal(), Signal(DrainJob), Signal.like(group)
-        m.d.sync += [run_2.eq(run_1), job_2.eq(job_1), group_2.eq(group_1)]
+            # Without the common reset, so that the flip-flops' own serves the clearing.
+            operand = Signal(signed(config.acc_bits + 1), name=f"operand_{lane}", reset_less=True)
+            carry = Signal(name=f"carry_{lane}", reset_less=True)
+            from_left, from_right = lane + shift < 0, lane + shift >= size
+            rotated = mux_tree(
+                shift.as_unsigned()[:3], [selected[(lane + r) % size] for r in range(size)]
+            )
+            with m.If((from_left & ~left) | (from_right & ~right)):
+                m.d.sync += [operand.eq(0), carry.eq(0)]
+            with m.Else():
+                m.d.sync += [
+                    operand.eq(Cat(rotated, 0) ^ negate.replicate(config.acc_bits + 1)),
+                    carry.eq(negate),
+                ]
+            operands.append((operand, carry))
 
-        # Stage 3: read, change, write.
+        # Cycle 2: read, change, write.
         m.submodules.sums = memory = Memory(self.sums_data)
         old_port = memory.read_port(domain="comb")
         read_port = memory.read_port(domain="comb")
-        write_port = memory.write_port()
-        bits = (groups - 1).bit_length()
-        place = (job_2.bank << bits) | (group_2 if bits else 0)
-        old = data.View(sums_layout(config), old_port.data)
-        new = Signal(sums_layout(config))
-        largest = Signal()
-        subtract = Signal()
+        write_port = memory.write_port(granularity=config.sum_bits)
+
+        def address(bank: Signal, group: Signal) -> Cat:
+            return Cat(group, bank) if groups > 1 else bank
+
         m.d.comb += [
-            largest.eq(job_2.op == DrainOp.MAX),
-            subtract.eq(job_2.negate | largest),
-        ]
-        for lane in range(size):
-            base = Signal(signed(config.sum_bits), name=f"base_{lane}")
-            total = Signal(signed(config.sum_bits), name=f"total_{lane}")
-            with m.Switch(job_2.op):
-                with m.Case(DrainOp.SET):
-                    m.d.comb += base.eq(0)
-                with m.Case(DrainOp.NIBBLE):
-                    m.d.comb += base.eq(old[lane] << 4)
-                with m.Default():
-                    m.d.comb += base.eq(old[lane])
-            # One adder: a subtraction adds the complement and carries one in from below.
-            operand = Cat(aligned[lane], Const(0, config.sum_bits - config.acc_bits))
-            operand ^= subtract.replicate(config.sum_bits)
-            m.d.comb += [
-                total.eq((Cat(subtract, base) + Cat(subtract, operand)) >> 1),
-                new[lane].eq(total),
-            ]
-            # The largest value is kept where the difference is not negative.
-            with m.If(largest):
-                m.d.comb += new[lane].eq(Mux(total < 0, aligned[lane], old[lane]))
-        m.d.comb += [
-            old_port.addr.eq(place),
-            write_port.addr.eq(place),
-            write_port.data.eq(new),
-            write_port.en.eq(run_2),
-            read_port.addr.eq((self.port.bank << bits) | (self.port.group if bits else 0)),
+            old_port.addr.eq(address(change.job.bank, change.group)),
+            write_port.addr.eq(old_port.addr),
+            read_port.addr.eq(address(self.port.bank, self.port.group)),
         ]
         m.d.sync += self.port.sums.eq(read_port.data)
+        old = data.View(sums_layout(config), old_port.data)
+        new = data.View(sums_layout(config), write_port.data)
+        for lane, (operand, carry) in enumerate(operands):
+            base = Signal(signed(config.sum_bits), name=f"base_{lane}")
+            with m.Switch(change.job.op):
+                with m.Case(DrainOp.ADD):
+                    m.d.comb += base.eq(old[lane])
+                with m.Case(DrainOp.NIBBLE):
+                    m.d.comb += base.eq(old[lane] << 4)
+            # A sum that is the largest already is kept by not being written.
+            larger = Cat(carry, operand).as_signed() > Cat(0, old[lane]).as_signed()
+            m.d.comb += [
+                # One adder, with a bit below for the carry.
+                new[lane].eq((Cat(carry, operand).as_signed() + Cat(carry, base).as_signed()) >> 1),
+                write_port.en[lane].eq(change.run & ((change.job.op != DrainOp.MAX) | larger)),
+            ]
         return m
