@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from xml.etree import ElementTree
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
-from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import get_runner
 
 from plum_hw.tools import verilator_environment
 
 
 class BenchFailure(AssertionError):
-    """A cocotb module failed; the message is the end of its log."""
+    """Tests of cocotb modules failed.
+
+    *Members*: ``failures``, the message of each failed test by MODULE.TEST.
+    """
+
+    def __init__(self, failures: Mapping[str, str], log: str) -> None:
+        said = [f"{name}: {message}" for name, message in failures.items()]
+        super().__init__("\n".join([*said, log]))
+        self.failures = failures
 
 
 class Simulation:
@@ -49,8 +57,8 @@ class Simulation:
                 always=True,
             )
 
-    def run(self, module: str, environment: Mapping[str, str]) -> None:
-        """Run the cocotb tests of `module`.
+    def run(self, modules: str | Sequence[str], environment: Mapping[str, str]) -> None:
+        """Run the cocotb tests of one module or several.
 
         Raises
         ------
@@ -62,7 +70,7 @@ class Simulation:
         # The runner leaves by SystemExit where a test fails.
         with verilator_environment(), contextlib.suppress(SystemExit):
             self._runner.test(
-                test_module=module,
+                test_module=modules,
                 hdl_toplevel="dut",
                 build_dir=self._folder / "build",
                 test_dir=self._folder,
@@ -70,8 +78,14 @@ class Simulation:
                 results_xml=str(results),
                 log_file=log,
             )
-        total, failed = get_results(results)
         said = log.read_text()
-        assert total > 0, f"nothing was run: {said[-2000:]}"
-        if failed:
-            raise BenchFailure(said[-6000:])
+        assert results.is_file(), f"the simulation broke off: {said[-6000:]}"
+        tests = list(ElementTree.parse(results).iter("testcase"))
+        assert tests, f"nothing was run: {said[-6000:]}"
+        failures = {
+            f"{test.get('classname')}.{test.get('name')}": found.get("message", "")
+            for test in tests
+            for found in (*test.findall("failure"), *test.findall("error"))
+        }
+        if failures:
+            raise BenchFailure(failures, said[-6000:])

@@ -1,0 +1,156 @@
+"""Requantizer: products, shifts and clamps against integers of any size."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import cocotb
+
+from plum_hw.config import SHIFTS
+from rtl_tests.cluster.blocks import BlockBench
+
+
+def signed(value: int, bits: int) -> int:
+    half = 1 << (bits - 1)
+    return (value + half) % (2 * half) - half
+
+
+def clamped(t: int, shift: int, out_bits: int) -> int:
+    return min(max(t >> SHIFTS[shift], 0), (1 << out_bits) - 1)
+
+
+def extreme(rng: random.Random, bits: int) -> int:
+    """A signed number: often at a limit, zero or small."""
+    half = 1 << (bits - 1)
+    small = rng.randrange(-(1 << rng.randrange(bits)), 1 << rng.randrange(bits))
+    return rng.choice([-half, half - 1, 0, 1, -1, small, small, rng.randrange(-half, half)])
+
+
+class Outputs:
+    """Notes what comes out, with its cycle."""
+
+    def __init__(self, bench: BlockBench) -> None:
+        self._bench = bench
+        self.y: list[tuple[int, list[int]]] = []
+        self.totals: list[tuple[int, int]] = []
+        bench.parts.append(self)
+
+    def drive(self) -> None:
+        pass
+
+    def sample(self) -> None:
+        if self._bench.get("y_valid"):
+            self.y.append((self._bench.cycles, self._bench.get("y")))
+        if self._bench.get("total_valid"):
+            self.totals.append((self._bench.cycles, self._bench.get("total")))
+
+
+Terms = list[tuple[list[int], int]]  # operands and factor of each step
+
+
+def random_terms(bench: BlockBench, count: int) -> Terms:
+    rng, config = bench.rng, bench.config
+    return [
+        (
+            [extreme(rng, config.sum_bits) for _ in range(config.group_lanes)],
+            extreme(rng, config.scale_bits),
+        )
+        for _ in range(count)
+    ]
+
+
+async def requantize(
+    bench: BlockBench, outputs: Outputs, items: list[Terms], values: dict[str, Any]
+) -> None:
+    """Outputs with one bias, each from its terms, compared in bits and cycles."""
+    config = bench.config
+    outputs.y.clear()
+    outputs.totals.clear()
+    bench.set(**values)
+    expected_y, expected_totals = [], []
+    for terms in items:
+        for number, (operand, factor) in enumerate(terms):
+            bench.set(step=1, first=number == 0, last=number == len(terms) - 1)
+            bench.set(operand=operand, factor=factor)
+            last = bench.cycles
+            await bench.cycle()
+        bench.set(step=0, first=1, last=1)
+        while bench.chance(bench.gap):
+            await bench.cycle()
+        lanes = [
+            sum(factor * operand[lane] for operand, factor in terms)
+            for lane in range(config.group_lanes)
+        ]
+        shift, out_bits = values["shift"], values["out_bits"]
+        if values["reduce"]:
+            await bench.settle(bench.block.REDUCE_LATENCY)
+            total = signed(sum(lanes) + values["bias"], config.bias_bits)
+            due = last + bench.block.REDUCE_LATENCY
+            expected_totals.append((due, total))
+            expected_y.append((due, clamped(total, shift, out_bits)))
+        else:
+            sums = [signed(lane + values["bias"], config.bias_bits) for lane in lanes]
+            due = last + bench.block.LATENCY
+            expected_y.append((due, [clamped(t, shift, out_bits) for t in sums]))
+    if bench.fault:
+        expected_y[0] = (expected_y[0][0] + 1, expected_y[0][1])
+    await bench.settle(bench.block.LATENCY + 1)
+    got = [(cycle, y[0]) for cycle, y in outputs.y] if values["reduce"] else outputs.y
+    assert got == expected_y, f"{values}: {got}, expected {expected_y}"
+    assert outputs.totals == expected_totals, f"{outputs.totals}, expected {expected_totals}"
+
+
+async def prepare(dut, gap: float) -> tuple[BlockBench, Outputs]:
+    bench = BlockBench(dut, "requantizer", gap)
+    outputs = Outputs(bench)
+    bench.set(step=0, first=0, last=0, reduce=0, shift=0, out_bits=1)
+    await bench.reset()
+    await bench.cycle()
+    return bench, outputs
+
+
+@cocotb.test()
+@cocotb.parametrize(gap=[0.0, 0.5], reduce=[0, 1])
+async def every_shift_and_width(dut, gap: float, reduce: int) -> None:
+    bench, outputs = await prepare(dut, gap)
+    for shift in range(len(SHIFTS)):
+        for out_bits in range(1, bench.config.act_bits + 1):
+            bias = extreme(bench.rng, bench.config.bias_bits)
+            values = {"bias": bias, "shift": shift, "out_bits": out_bits, "reduce": reduce}
+            counts = [bench.rng.randint(1, 24)] if reduce else [1, 3, 1, 2, 3]
+            items = [random_terms(bench, count) for count in counts]
+            await requantize(bench, outputs, items, values)
+
+
+@cocotb.test()
+async def rounding_and_clamping(dut) -> None:
+    """The last value that rounds down, the first that rounds up, and both sides of both clamps."""
+    bench, outputs = await prepare(dut, 0.0)
+    config = bench.config
+    for number, shift in enumerate(SHIFTS):
+        for out_bits in (1, config.act_bits):
+            values = {"bias": 1 << (shift - 1), "shift": number, "reduce": 0, "out_bits": out_bits}
+            # Twice this operand and factor make steps of half of one unit of the output.
+            factor = 1 << min(shift - 1, config.scale_bits - 2)
+            unit = 1 << (shift - 1 - (factor.bit_length() - 1))
+            top = 2 << out_bits
+            places = [-2, -1, 0, 1, 2, top - 3, top - 2, top - 1, top, top + 1]
+            operands = [place * unit + by for place in places for by in (-1, 0)]
+            limit = (1 << (config.sum_bits - 1)) - 1
+            operands = [min(operand, limit) for operand in operands] + [limit] * 4
+            lanes = config.group_lanes
+            items = [
+                [(operands[first : first + lanes], factor)]
+                for first in range(0, len(operands), lanes)
+            ]
+            await requantize(bench, outputs, items, values)
+
+
+@cocotb.test()
+async def a_step_a_cycle(dut) -> None:
+    bench, outputs = await prepare(dut, 0.0)
+    values = {"bias": 1 << 15, "shift": 1, "out_bits": bench.config.act_bits, "reduce": 0}
+    await requantize(bench, outputs, [random_terms(bench, 1) for _ in range(200)], values)
+    cycles = [cycle for cycle, _ in outputs.y]
+    assert cycles == list(range(cycles[0], cycles[0] + 200))
