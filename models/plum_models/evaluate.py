@@ -17,8 +17,8 @@ from plum_models.checkpoint import load_checkpoint
 from plum_models.data import Split, load_fashion, to_float
 from plum_models.errors import ModelError
 from plum_models.export import integer_logits, integer_network
-from plum_models.memory import keep_freed_memory
 from plum_models.networks import ResidualNet
+from plum_models.runtime import keep_freed_memory
 
 
 def _percent(right: int, split: Split) -> float:

@@ -26,6 +26,7 @@ from plum_models.errors import ModelError
 from plum_models.layers import AffineConstants, ConvUnit
 from plum_models.networks import ResidualNet
 from plum_models.quantizers import ActivationQuantizer
+from plum_models.runtime import one_thread
 
 SHIFTS = (24, 20, 16, 12)
 """Shifts that every array has, most precise first."""
@@ -202,10 +203,11 @@ def integer_forward(network: Network, images: Tensor) -> dict[str, Tensor]:
 
 def integer_logits(network: Network, images: Tensor, batch: int = 50) -> Tensor:
     """Logits of all images, int64 [N, K]."""
-    parts = [
-        integer_forward(network, images[i : i + batch])[network.output].flatten(1)
-        for i in range(0, len(images), batch)
-    ]
+    with one_thread():
+        parts = [
+            integer_forward(network, images[i : i + batch])[network.output].flatten(1)
+            for i in range(0, len(images), batch)
+        ]
     return torch.cat(parts)
 
 

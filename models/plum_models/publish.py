@@ -20,7 +20,7 @@ from plum_models.data import LABELS, load_fashion
 from plum_models.errors import ModelError
 from plum_models.evaluate import float_top1, integer_top1
 from plum_models.export import integer_logits, integer_network, save_samples
-from plum_models.memory import keep_freed_memory
+from plum_models.runtime import keep_freed_memory
 
 SAMPLES = 500
 

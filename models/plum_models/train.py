@@ -15,7 +15,7 @@ from plum_models.checkpoint import load_checkpoint
 from plum_models.config import read_config
 from plum_models.data import load_fashion
 from plum_models.errors import ModelError
-from plum_models.memory import keep_freed_memory
+from plum_models.runtime import keep_freed_memory
 from plum_models.trainer import Run, train
 
 

@@ -13,7 +13,6 @@ from plum_models.checkpoint import load_checkpoint
 from plum_models.data import LABELS, USUAL_PLACE, load_fashion
 from plum_models.evaluate import float_top1, integer_top1, load_samples
 from plum_models.export import integer_forward, integer_logits, integer_network
-from plum_models.memory import keep_freed_memory
 from plum_models.networks import ResidualNet
 
 FOLDER = Path(__file__).parents[1] / "plum_models" / "checkpoints"
@@ -59,7 +58,6 @@ def test_density(net: ResidualNet) -> None:
 @pytest.mark.skipif(not USUAL_PLACE.is_dir(), reason="Debian's dataset-fashion-mnist is not here")
 def test_published_figures(net: ResidualNet) -> None:
     """Float and integer top-1 of the README, on all 10,000 test images."""
-    keep_freed_memory()
     split = load_fashion(train=False)
     samples = load_samples(FOLDER / "fashion-test-500.npz")
     assert torch.equal(split.images[:500], samples.images)

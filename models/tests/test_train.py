@@ -24,7 +24,7 @@ from plum_models.networks import NetworkConfig, ResidualNet
 from plum_models.trainer import Run, train
 
 NETWORK = NetworkConfig(name="tiny", stem=4, widths=(4, 8), blocks=(1, 1), strides=(2, 2), ede=True)
-TRAINING = TrainConfig(epochs=3, batch=32, distill=0.5, threads=2, seed=5)
+TRAINING = TrainConfig(epochs=3, batch=32, distill=0.5, threads=1, seed=5)
 
 
 def run(out: Path, **options: object) -> Run:
