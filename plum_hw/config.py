@@ -150,7 +150,7 @@ PRESETS: dict[str, ArrayConfig] = {
         # One cluster with the memories of a whole small network: 41 RAMB36 of the A7-35T's 50 and
         # about 2 of the link. The weights (20 RAMB36) are those of ResNet-20 in one or two groups.
         ArrayConfig(name="arty-a7-35t", weight_depth=20480),
-        ArrayConfig(name="arty-a7-100t", act_depth=2048, weight_depth=16384, table_depth=8192),
+        ArrayConfig(name="arty-a7-100t", act_depth=2048, weight_depth=32768, table_depth=8192),
         # Two lane groups: quick to simulate, every mechanism present.
         ArrayConfig(
             name="tiny", lanes=16, act_depth=1024, weight_depth=4096, program_depth=1024, table_depth=4096

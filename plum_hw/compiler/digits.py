@@ -19,6 +19,17 @@ def naf(weights: Array) -> tuple[Array, Array]:
     return (triple & digits) >> 1, (weights & digits) >> 1
 
 
+def split_signs(weights: Array, low: int) -> tuple[Array, Array]:
+    """Weights as ``positive - negative``, both at least 0: the low digits of all weights positive,
+    the rest in non-adjacent form.
+
+    ``low`` 0 has the fewest digits, so the fewest beats where mask words hold many weights. Low
+    digits need masks of one sign only: fewer words and drains where few weights share them.
+    """
+    positive, negative = naf(weights >> low)
+    return (positive << low) + (weights & ((1 << low) - 1)), negative << low
+
+
 def split_stages(values: list[Array], limit: int) -> list[list[Array]]:
     """Split one sign of a column into stages, lowest first: stage i counts 16**i times.
 

@@ -1,9 +1,10 @@
 """Segments and mask words: weights as sums of unsigned groups that no accumulator overflows.
 
 A weight is split into digits of its non-adjacent form (no two neighbours are non-zero, so weights
-near zero have few). For each kernel column and each sign the lanes add up a *chain* of digits from
-the top down, doubling in between, and are drained. Where a lane accumulator cannot hold a whole
-column so, it is added up in stages of four digits (nibbles), from the top stage down.
+near zero have few), or into unsigned ones below the top digit if that takes fewer cycles. For each
+kernel column and each sign the lanes add up a *chain* of digits from the top down, doubling in
+between, and are drained. Where a lane accumulator cannot hold a whole column so, it is added up in
+stages of four digits (nibbles), from the top stage down.
 Ref: docs/architecture.md, "Numbers" and "Segments".
 """
 
@@ -19,7 +20,7 @@ from plum_hw.config import ArrayConfig
 from plum_hw.layouts import DrainOp, Start, segment_layout
 
 from .columns import Column, Weights
-from .digits import NIBBLE_BITS, Array, naf, pack_masks, split_stages
+from .digits import NIBBLE_BITS, Array, pack_masks, split_signs, split_stages
 from .problems import Refusal
 
 
@@ -204,6 +205,24 @@ class _Builder:
         )
         self.words.append(words)
 
+    # ---- result ----------------------------------------------------------------------------------
+
+    def cost(self) -> int:
+        """Cycles that a vector takes lanes and drain, over all filters."""
+        total = 0
+        beats = np.zeros(self.filters, np.int64)
+        for segment, words in zip(self.segments, self.words, strict=True):
+            beats += np.maximum(np.bitwise_count(words), 1).sum(axis=1, dtype=np.int64)
+            if segment.drain:
+                total += int(np.maximum(beats, self.config.groups).sum())
+                beats[:] = 0
+        return total
+
+    def masks(self, weights: Weights) -> Masks:
+        """All that was built."""
+        words = np.concatenate(self.words, axis=1)
+        return Masks(tuple(self.segments), words, window=weights.window, shared=weights.shared)
+
 
 def build_masks(config: ArrayConfig, layer: str, weights: Weights, peak: int) -> Masks:
     """Segments and mask words of a layer.
@@ -216,11 +235,17 @@ def build_masks(config: ArrayConfig, layer: str, weights: Weights, peak: int) ->
     builder = _Builder(config, columns, peak)
     if weights.maximum:
         _compare_columns(builder, columns)
-    else:
-        _add_columns(builder, columns)
-        _check_sums(config, layer, builder.sums.worst)
-    words = np.concatenate(builder.words, axis=1)
-    return Masks(tuple(builder.segments), words, window=weights.window, shared=weights.shared)
+        return builder.masks(weights)
+    _add_columns(builder, columns, 0)
+    largest = max(int(np.abs(run.weights).max()) for column in columns for run in column.runs)
+    if largest > 1:
+        other = _Builder(config, columns, peak)
+        _add_columns(other, columns, largest.bit_length() - 1)
+        fits = other.sums.worst < 1 << (config.sum_bits - 1)
+        if fits and other.cost() < builder.cost():
+            builder = other
+    _check_sums(config, layer, builder.sums.worst)
+    return builder.masks(weights)
 
 
 def _compare_columns(builder: _Builder, columns: tuple[Column, ...]) -> None:
@@ -231,10 +256,10 @@ def _compare_columns(builder: _Builder, columns: tuple[Column, ...]) -> None:
         op = DrainOp.MAX
 
 
-def _add_columns(builder: _Builder, columns: tuple[Column, ...]) -> None:
+def _add_columns(builder: _Builder, columns: tuple[Column, ...], low: int) -> None:
     signs: list[list[list[list[Array]]]] = []  # of each column, for each sign: stages of runs
     for column in columns:
-        split = [naf(run.weights) for run in column.runs]
+        split = [split_signs(run.weights, low) for run in column.runs]
         signs.append([split_stages([run[part] for run in split], builder.limit) for part in (0, 1)])
     count = max(len(stages) for both in signs for stages in both)
     for stage in reversed(range(count)):

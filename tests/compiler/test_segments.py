@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plum_hw.compiler.columns import Column, Run, Weights
-from plum_hw.compiler.digits import naf, pack_masks
+from plum_hw.compiler.digits import naf, pack_masks, split_signs
 from plum_hw.compiler.problems import Refusal
 from plum_hw.compiler.segments import Masks, build_masks
 from plum_hw.config import ArrayConfig
@@ -69,6 +69,17 @@ def test_naf_has_the_value_and_no_two_neighbours(values):
     assert (digits & (digits << 1) == 0).all()
 
 
+@given(st.lists(st.integers(-(1 << 20), 1 << 20), min_size=1, max_size=20), st.integers(0, 8))
+def test_low_digits_are_of_one_sign(values, low):
+    weights = np.array(values)
+    positive, negative = split_signs(weights, low)
+    assert (positive - negative == weights).all()
+    assert (positive >= 0).all()
+    assert (negative >= 0).all()
+    assert (negative % (1 << low) == 0).all()
+
+
+@settings(deadline=None)  # a busy machine is not a fault
 @given(st.data())
 def test_any_weights_give_their_sums_and_nothing_overflows(data):
     seed = data.draw(st.integers(0, 1 << 30))
@@ -143,6 +154,18 @@ def test_weights_that_a_lane_holds_are_added_up_in_one_chain():
     assert not any(s.op == DrainOp.NIBBLE for s in masks.segments)
     masks = build_masks(array(acc_bits=12), "layer", weights_of([run]), 255)
     assert any(s.op == DrainOp.NIBBLE for s in masks.segments)
+
+
+def test_digits_of_one_sign_where_few_weights_share_a_word():
+    """A depthwise column has one weight a word: the lanes take a beat for each, even if it is 0."""
+    rng = np.random.default_rng(2)
+    few = [rng.integers(-127, 127, (16, 1), endpoint=True) for _ in range(3)]
+    masks = build_masks(array(), "layer", weights_of(few), 255)
+    words = masks.words.shape[1]
+    assert words <= 31  # both signs of the non-adjacent form would take 48
+    many = rng.integers(-127, 127, (16, 48), endpoint=True)
+    masks = build_masks(array(), "layer", weights_of([many]), 255)
+    assert sum(np.bitwise_count(masks.words).sum(axis=1)) / many.size < 3  # else about 4
 
 
 def test_ends_without_bits_are_left_out():
