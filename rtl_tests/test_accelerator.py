@@ -1,7 +1,7 @@
 """The whole accelerator with two clusters against the golden device, byte for byte.
 
-It runs as a virtual board, so that whole networks take no time; gaps on the streams are the matter of
-the blocks' own benches.
+It runs as a virtual board, so that whole networks take no time; gaps on the streams are the matter
+of the blocks' own benches.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import serial
+
 from plum_host.bundle import Bundle
 from plum_host.packets import encode
 from plum_host.protocol import BROADCAST, SPACE_BYTES, Op, Space
-
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import ArrayConfig
 from plum_hw.golden.device import GoldenDevice
@@ -63,7 +63,7 @@ def read(space: Space, cluster: int, address: int, count: int) -> list[bytes]:
 
 
 def conversation(bundle: Bundle, images: np.ndarray) -> list[bytes]:
-    """Requests that load a bundle, run an image on each cluster, and look at all that came of it."""
+    """Requests that load a bundle, run an image on each cluster, and read all that came of it."""
     manifest = bundle.manifest
     requests = [bytes([0, Op.IDENTIFY])]
     for space, words in (

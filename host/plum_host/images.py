@@ -88,7 +88,7 @@ def _read_file(path: Path) -> dict[str, Array]:
             if magic.startswith(b"\x93NUM"):
                 return {"": _read_npy(path, file)}
             if magic.startswith(b"\x1f\x8b"):
-                with gzip.open(file) as unpacked:
+                with gzip.GzipFile(fileobj=file) as unpacked:
                     return {"": _read_idx(path, unpacked)}
             return {"": _read_idx(path, file)}
     except OSError as error:
@@ -132,7 +132,7 @@ def _read_npy(path: Path, file: IO[bytes]) -> Array:
     return array.reshape(shape[::-1]).T if columns_first else array.reshape(shape)
 
 
-def _read_idx(path: Path, file: IO[bytes]) -> Array:
+def _read_idx(path: Path, file: IO[bytes] | gzip.GzipFile) -> Array:
     # Ref: http://yann.lecun.com/exdb/mnist/, "The IDX file format"
     header = file.read(4)
     if len(header) < 4 or header[:2] != b"\0\0" or not 1 <= header[3] <= 4:
@@ -147,7 +147,7 @@ def _read_idx(path: Path, file: IO[bytes]) -> Array:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _read_exactly(path: Path, file: IO[bytes], count: int) -> bytes:
+def _read_exactly(path: Path, file: IO[bytes] | gzip.GzipFile, count: int) -> bytes:
     if count > MAX_BYTES:
         raise ImageError(f"{path}: holds {count:,} bytes; at most {MAX_BYTES:,} are read")
     data = file.read(count)

@@ -16,7 +16,12 @@ import pytest
 
 from plum_host import infer
 
-from .conftest import Work
+from .work import Work, logits_work
+
+
+@pytest.fixture
+def logits() -> Work:
+    return logits_work()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -23,8 +25,29 @@ from plum_hw.config import PRESETS, preset
 from plum_hw.golden.device import GoldenDevice
 from plum_hw.layouts import SPACE_BYTES, space_words
 
-from .conftest import TINY, Work
 from .faults import BadLine, Scripted
+from .work import TINY, Work, logits_work, map_work
+
+
+@pytest.fixture
+def logits() -> Work:
+    return logits_work()
+
+
+@pytest.fixture
+def feature_map() -> Work:
+    return map_work()
+
+
+@pytest.fixture
+def device() -> GoldenDevice:
+    return GoldenDevice(TINY)
+
+
+@pytest.fixture
+def session(device: GoldenDevice) -> Iterator[Session]:
+    with Session(InProcessTransport("golden", device), timeout=0.02) as opened:
+        yield opened
 
 
 def is_run(line: bytes) -> bool:
@@ -276,6 +299,6 @@ def test_what_is_no_plum_device_is_told_apart(payload: bytes, words: str) -> Non
 
 def test_an_answer_with_too_few_words_is_noticed(session: Session, device: GoldenDevice) -> None:
     session.identify()
-    device._read = lambda _: b"1234"  # type: ignore[method-assign]
+    device._read = lambda arguments: b"1234"  # type: ignore[method-assign]
     with pytest.raises(ProtocolError, match="4 bytes instead of 8"):
         session.read_memory(Space.PROGRAM, 0, 2)

@@ -19,8 +19,13 @@ from plum_host.session import Session
 from plum_host.transports import find, open_transport
 from plum_hw.golden.device import GoldenDevice
 
-from .conftest import TINY, Work
 from .faults import Server
+from .work import TINY, Work, logits_work
+
+
+@pytest.fixture
+def logits() -> Work:
+    return logits_work()
 
 
 @pytest.mark.parametrize(
@@ -91,9 +96,11 @@ def test_a_network_runs_on_a_serial_port(terminal: Terminal, logits: Work) -> No
 
 
 def test_a_port_in_use_is_busy_and_free_afterwards(terminal: Terminal) -> None:
-    with Session.open(terminal.port):
-        with pytest.raises(TransportError, match="another program uses it"):
-            Session.open(terminal.port)
+    with (
+        Session.open(terminal.port),
+        pytest.raises(TransportError, match="another program uses it"),
+    ):
+        Session.open(terminal.port)
     with Session.open(terminal.port) as session:
         assert session.identify().digest == TINY.digest
 
@@ -136,7 +143,7 @@ def test_a_device_that_goes_away_is_an_error_and_another_session_works(logits: W
     device = GoldenDevice(TINY)
 
     def leaves(connection: socket.socket) -> None:
-        for _ in range(20):
+        while not device.machines[0].result_count:
             connection.sendall(device.feed(connection.recv(4096)))
 
     def stays(connection: socket.socket) -> None:
@@ -144,9 +151,9 @@ def test_a_device_that_goes_away_is_an_error_and_another_session_works(logits: W
             connection.sendall(device.feed(data))
 
     with Server(leaves) as server, Session.open(server.url) as session:
+        session.load(logits.bundle)
         with pytest.raises(TransportError, match="the connection broke"):
-            for _ in range(100):
-                session.load(logits.bundle)
+            session.run(np.concatenate([logits.images] * 10))
         with pytest.raises(TransportError):
             session.identify()
     with Server(stays) as server, Session.open(server.url) as session:

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import serial
+
 from plum_host.errors import ConfigMismatchError, DeviceTimeoutError, TransportError
 from plum_host.packets import PacketParser, encode
 from plum_host.protocol import MAX_PACKET_BYTES, Op, Space, Status
 from plum_host.session import Session
 from plum_host.transports import InProcessTransport
-
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import preset
 from plum_hw.errors import BuildError
@@ -58,7 +58,8 @@ def leave_running(url: str) -> None:
     line.write(encode(bytes([1, Op.WRITE, Space.PROGRAM, 0, 0, 0, 0, 0]) + endless_program()))
     line.write(encode(bytes([2, Op.RUN, 0, 0, 1, 0])))
     line.write(encode(bytes([3, Op.READ, Space.PROGRAM, 0, 0, 0, 0, 0, 1, 0])))
-    parser, answers = PacketParser(MAX_PACKET_BYTES), []
+    parser = PacketParser(MAX_PACKET_BYTES)
+    answers: list[bytes | None] = []
     while len(answers) < 2:
         answers += parser.feed(line.read(1))
     assert answers == [bytes([1, Status.OK]), bytes([3, Status.BUSY])]

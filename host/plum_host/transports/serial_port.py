@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import termios
 from collections.abc import Callable
 
 import serial
@@ -96,9 +95,9 @@ _REMEDIES = {
 
 def _reason(error: Exception) -> str:
     cause = error.__context__
-    number = getattr(error, "errno", None) or getattr(cause, "errno", None)
-    if number is None and isinstance(cause, termios.error):
-        number = cause.args[0]
+    # termios.error, which some systems do not have, holds the number as its first argument.
+    numbers = (getattr(error, "errno", None), *getattr(cause, "args", ()))
+    number = next((item for item in numbers if isinstance(item, int)), 0)
     if isinstance(cause, TypeError):
         # pyserial compares the number of a TCP port that is not there.
         return "the URL names no TCP port; it must be socket://HOST:PORT"

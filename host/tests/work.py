@@ -1,20 +1,16 @@
-"""What the host's tests share: networks compiled for the small array, and golden devices."""
+"""Networks for the host's tests, compiled for the small array."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pytest
 
 from plum_host.bundle import Bundle
-from plum_host.session import Session
-from plum_host.transports import InProcessTransport
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import preset
-from plum_hw.golden.device import GoldenDevice
 from plum_hw.golden.machine import Machine
 from plum_hw.ir.random import random_images, random_network
 
@@ -45,22 +41,13 @@ def make_work(seed: int, count: int = 3, **options: Any) -> Work:
     return Work(bundle, images, np.stack(outputs))
 
 
-@pytest.fixture(scope="session")
-def logits() -> Work:
+@functools.cache
+def logits_work() -> Work:
+    """A small network that ends in logits."""
     return make_work(1, max_layers=3, max_macs=40_000, logits=True)
 
 
-@pytest.fixture(scope="session")
-def feature_map() -> Work:
+@functools.cache
+def map_work() -> Work:
+    """A small network that ends in a map."""
     return make_work(2, max_layers=3, max_macs=40_000, logits=False)
-
-
-@pytest.fixture
-def device() -> GoldenDevice:
-    return GoldenDevice(TINY)
-
-
-@pytest.fixture
-def session(device: GoldenDevice) -> Iterator[Session]:
-    with Session(InProcessTransport("golden", device), timeout=0.02) as opened:
-        yield opened
