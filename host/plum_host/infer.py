@@ -56,10 +56,16 @@ def _run(bundle: Bundle, pixels: np.ndarray[Any, Any], device: str) -> RunResult
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=_err, transient=True) as bar:
         task = bar.add_task(f"{device}: opening", total=len(pixels))
-        with Session.open(device, bundle.manifest["config"]) as session:
-            bar.update(task, description=f"{device}: loading")
+
+        def describe(step: str) -> None:
+            bar.update(task, description=f"{device}: {step}")
+
+        # The first use of a virtual board compiles it, which takes its time.
+        options = {"progress": describe} if device == "virtual" else {}
+        with Session.open(device, bundle.manifest["config"], **options) as session:
+            describe("loading")
             session.load(bundle)
-            bar.update(task, description=f"{device}: images")
+            describe("images")
             return session.run(pixels, lambda done: bar.update(task, completed=done))
 
 

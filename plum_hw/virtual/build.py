@@ -71,7 +71,8 @@ def build_board(
     report = progress or (lambda line: None)
     root = cache_dir() / "virtual"
     root.mkdir(parents=True, exist_ok=True)
-    versions = {name: tool_versions()[name] for name in ("amaranth", "verilator", "c++")}
+    found = tool_versions()
+    versions = {name: found[name] for name in ("amaranth", "verilator", "c++")}
 
     verilog = root / f"{_digest(_sources_digest(), config.digest, versions)}.v"
     with _lock(verilog):
