@@ -23,8 +23,10 @@ from plum_hw.ir.samples import MAX_FACTOR, SHIFTS, accumulate, draw_images, eval
 
 from .weights import Drawn, Options, draw_weights, generator
 
-#: Sample images that the constants follow from; black and white ones are left out.
-_SAMPLES = 2
+#: Sample images that the constants follow from, at least and at most, and pixels that suffice.
+_SAMPLES = (2, 16)
+_PIXELS = 2048
+#: Black and white images come first and are left out.
 _EXTREMES = 2
 #: Standard deviation and mean of outputs before the clamp, as shares of their range: about one in
 #: twelve is clamped to zero and almost none to the largest value.
@@ -47,7 +49,8 @@ class Builder:
         self.input = InputSpec(name="image", shape=shape, bits=8)
         self.layers: list[Layer] = []
         rng = generator(options.seed, "image")
-        images = draw_images(self.input, _EXTREMES + _SAMPLES, rng)[_EXTREMES:]
+        count = min(max(_PIXELS // (shape[1] * shape[2]), _SAMPLES[0]), _SAMPLES[1])
+        images = draw_images(self.input, _EXTREMES + count, rng)[_EXTREMES:]
         #: For each tensor its values for the samples, [C, N, H, W].
         self.values: dict[str, NDArray[np.uint8]] = {"image": images.swapaxes(0, 1)}
         self.bits = {"image": 8}

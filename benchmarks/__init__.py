@@ -1,0 +1,1 @@
+"""Makes the tables of docs/performance.md: `python -m benchmarks.run`."""
