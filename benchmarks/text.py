@@ -18,7 +18,8 @@ them again with `plum bench NET --scheme S --density D --array PRESET`.
   change. Accuracy is not part of this page.
 - *binary, two groups* adds once for every weight. *binary, offset* is the same function as
   2*(sum of x where w = +1) - (sum of x): half of the additions, and one more filter for the window
-  sum. The second is the stronger baseline; both are always shown. The paper measured {paper}x against binary and {ternary}x against ternary, on a CPU.
+  sum. The second is the stronger baseline; both are always shown. The paper measured {paper}x
+  against binary and {ternary}x against ternary, on a CPU.
 """
 
 CYCLES_NOTE = """
