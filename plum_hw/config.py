@@ -14,7 +14,7 @@ from typing import Any
 
 from plum_hw.errors import ConfigError
 
-#: Right shifts the requantizer can select (two bits of the layer descriptor). Ref: docs/architecture.md
+#: Right shifts the requantizer can select, by two bits of the layer descriptor.
 SHIFTS = (12, 16, 20, 24)
 
 
@@ -89,7 +89,9 @@ class ArrayConfig:
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise ConfigError(f"{name} is {value!r}; it must be an integer from {low} to {high}")
+                raise ConfigError(
+                    f"{name} is {value!r}; it must be an integer from {low} to {high}"
+                )
         if self.lanes & (self.lanes - 1):
             raise ConfigError(f"lanes is {self.lanes}; it must be a power of two")
         if self.mask_bits % 8:
@@ -153,7 +155,12 @@ PRESETS: dict[str, ArrayConfig] = {
         ArrayConfig(name="arty-a7-100t", act_depth=2048, weight_depth=32768, table_depth=8192),
         # Two lane groups: quick to simulate, every mechanism present.
         ArrayConfig(
-            name="tiny", lanes=16, act_depth=1024, weight_depth=4096, program_depth=1024, table_depth=4096
+            name="tiny",
+            lanes=16,
+            act_depth=1024,
+            weight_depth=4096,
+            program_depth=1024,
+            table_depth=4096,
         ),
     )
 }
@@ -180,6 +187,7 @@ def as_config(value: ArrayConfig | dict[str, Any] | str | None) -> ArrayConfig:
         return ArrayConfig.from_dict(value)
     if value is None:
         raise ConfigError(
-            f"no array is given; it must be a configuration or a preset: {', '.join(sorted(PRESETS))}"
+            "no array is given; it must be a configuration or a preset: "
+            f"{', '.join(sorted(PRESETS))}"
         )
     return preset(value)

@@ -1,7 +1,8 @@
 """Bit layouts of everything the gateware reads: one description for compiler, machine and gateware.
 
-A `Layout` packs and unpacks Python integers; the gateware turns its `fields` into an Amaranth struct
-(`plum_hw.gateware.structs`), so a width is written once. Fields are listed from bit 0 upwards.
+A `Layout` packs and unpacks Python integers; the gateware turns its `fields` into an Amaranth
+struct (`plum_hw.gateware.structs`), so a width is written once. Fields are listed from bit 0
+upwards.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from plum_host.protocol import (  # noqa: F401  (the gateware takes the protocol
     Space,
     Status,
 )
-
 from plum_hw.config import ArrayConfig
 
 WORD_BITS = 32
@@ -37,7 +37,7 @@ class Start(enum.IntEnum):
 
 
 class DrainOp(enum.IntEnum):
-    """What a drain does to the drain accumulator, with v the aligned and optionally negated lanes."""
+    """What a drain does to the drain accumulator; v is the aligned, optionally negated lanes."""
 
     SET = 0  # sum = v
     ADD = 1  # sum = sum + v
@@ -95,7 +95,8 @@ class Layout:
             value = int(values[field.name])
             if not field.low <= value <= field.high:
                 raise ValueError(
-                    f"{self.name}.{field.name} is {value}; {field.bits} bits hold {field.low} to {field.high}"
+                    f"{self.name}.{field.name} is {value}; "
+                    f"{field.bits} bits hold {field.low} to {field.high}"
                 )
             word |= (value & ((1 << field.bits) - 1)) << position
             position += field.bits

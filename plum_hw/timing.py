@@ -18,7 +18,7 @@ BEAT_TO_SNAPSHOT = 6
 FIRST_STEP = 8
 #: Cycles from an emission's last step to its last write, and to the sequencer's next state.
 _WRITE = 8
-#: Cycles from a reduction's last step until its one output is written, without the lanes' own cycles.
+#: Cycles from a reduction's last step until its output is written, besides one for each lane.
 _REDUCE_WRITE = 8
 
 
@@ -29,7 +29,8 @@ def drain_latency(config: ArrayConfig) -> int:
 
 def snapshot_to_emission(config: ArrayConfig) -> int:
     """Cycles from a filter's last snapshot to the start of its emission, which reads its first sums
-    `FIRST_STEP` cycles later."""
+    `FIRST_STEP` cycles later.
+    """
     return max(1, drain_latency(config) - FIRST_STEP)
 
 

@@ -1,4 +1,4 @@
-"""Amaranth structs made from the bit layouts of `plum_hw.layouts`, so that a width is written once."""
+"""Amaranth structs from the bit layouts of `plum_hw.layouts`: a width is written once."""
 
 from __future__ import annotations
 

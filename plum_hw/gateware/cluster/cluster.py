@@ -1,5 +1,7 @@
 """A cluster: memories, lanes, and what drives them."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, ResetInserter, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory, MemoryData
@@ -180,7 +182,7 @@ class Cluster(wiring.Component):
 
     def _memory(
         self, m: Module, name: str, memory_data: MemoryData, host: HostAccess, space: Space
-    ) -> object:
+    ) -> Any:
         """A memory that the host writes; returns its read port, whose data the host can read."""
         m.submodules[name] = memory = Memory(memory_data)
         write = memory.write_port()

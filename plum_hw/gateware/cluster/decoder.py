@@ -1,4 +1,4 @@
-"""The decoder: from a mask word to the addresses of its set bits, one a cycle. This is the zero-skip."""
+"""The decoder, which skips zeros: from a mask word to the addresses of its set bits."""
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
@@ -12,9 +12,10 @@ from plum_hw.layouts import Start
 class Decoder(wiring.Component):
     """One beat for each set bit of a word, lowest first, or one null beat for an empty word.
 
-    No bubble between bits nor between words. The last beat of a word that drains (emits) waits until
-    `groups` (`emit_gap`) cycles have passed since the last such beat; nothing else ever waits, so
-    that all later stages have a fixed latency. An issued beat is at the output two cycles later.
+    No bubble between bits nor between words. The last beat of a word that drains (emits) waits
+    until `groups` (`emit_gap`) cycles have passed since the last such beat; nothing else ever
+    waits, so that all later stages have a fixed latency. An issued beat is at the output two
+    cycles later.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from plum_hw.layouts import Space
 
 
 class HostAccess(wiring.Component):
-    """Turns requests into writes and reads of the addressed space; one write a cycle, a read in five.
+    """Turns requests into accesses of the addressed space; one write a cycle, a read in five.
 
     Members
     -------

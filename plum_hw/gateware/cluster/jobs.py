@@ -110,10 +110,12 @@ def segment_job_layout(config: ArrayConfig) -> data.StructLayout:
 
 
 def word_stream(config: ArrayConfig) -> stream.Signature:
+    """Mask words."""
     return stream.Signature(word_layout(config))
 
 
 def segment_stream(config: ArrayConfig) -> stream.Signature:
+    """Segments."""
     return stream.Signature(segment_job_layout(config))
 
 

@@ -10,10 +10,10 @@ from plum_hw.config import SHIFTS, ArrayConfig
 class Requantizer(wiring.Component):
     """One multiplier for each lane of a group, used once for each term.
 
-    A step (an operand and the factor of all lanes) a cycle. The steps of one output follow each other,
-    marked by `first` and `last`; `y` is there `LATENCY` cycles after the last step. In a reduction
-    the lanes' accumulators are added up afterwards, one a cycle, and `total` and `y[0]` are there
-    `REDUCE_LATENCY` cycles after the last step.
+    A step (an operand and the factor of all lanes) a cycle. The steps of one output follow each
+    other, marked by `first` and `last`; `y` is there `LATENCY` cycles after the last step. In a
+    reduction the lanes' accumulators are added up afterwards, one a cycle, and `total` and `y[0]`
+    are there `REDUCE_LATENCY` cycles after the last step.
 
     Parameters
     ----------
@@ -117,9 +117,7 @@ class Requantizer(wiring.Component):
                             low.eq(t[shift:][: config.act_bits]),
                             high.eq(t[shift + config.act_bits : -1].any()),
                         ]
-            m.d.sync += self.y[lane].eq(
-                Mux(t < 0, 0, Mux(high | (low & ~limit).any(), limit, low))
-            )
+            m.d.sync += self.y[lane].eq(Mux(t < 0, 0, Mux(high | (low & ~limit).any(), limit, low)))
         m.d.sync += [
             self.y_valid.eq(Mux(self.reduce, added, flags[2][2])),
             self.total_valid.eq(added),

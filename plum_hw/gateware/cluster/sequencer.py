@@ -12,8 +12,8 @@ from plum_hw.layouts import layer_layout
 class Sequencer(wiring.Component):
     """Loads a layer's descriptor, starts it, and goes on when everything is quiet again.
 
-    Takes `words + 2` cycles from a layer to the strobe that starts it (`words` of the descriptor), and
-    two from quiet to the next layer.
+    Takes `words + 1` cycles from a layer to the strobe that starts it (`words` of the descriptor),
+    and two from quiet to the next layer.
 
     Parameters
     ----------

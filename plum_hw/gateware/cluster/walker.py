@@ -17,8 +17,8 @@ _DEPTH = 4
 class Walker(wiring.Component):
     """Walks a layer: for each vector, for each filter, for each segment; a segment a cycle.
 
-    The loops run ahead of the lanes as far as the queues allow. With a residual every filter but the
-    window sum's ends with one more, unreal segment that reads the residual.
+    The loops run ahead of the lanes as far as the queues allow. With a residual every filter but
+    the window sum's ends with one more, unreal segment that reads the residual.
 
     Parameters
     ----------
