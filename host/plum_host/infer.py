@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
@@ -21,6 +21,7 @@ from plum_host.errors import PlumHostError
 from plum_host.images import load_images
 from plum_host.session import RunResult, Session
 
+_NAME = "plum_host.infer"
 _out = Console(highlight=False)
 _err = Console(stderr=True, highlight=False)
 
@@ -54,14 +55,20 @@ def infer(
 
 def _run(bundle: Bundle, pixels: np.ndarray[Any, Any], device: str) -> RunResult:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=_err, transient=True) as bar:
+    with Progress(
+        *columns,
+        TimeRemainingColumn(),
+        console=_err,
+        transient=True,
+        disable=not _err.is_terminal,
+    ) as bar:
         task = bar.add_task(f"{device}: opening", total=len(pixels))
 
         def describe(step: str) -> None:
             bar.update(task, description=f"{device}: {step}")
 
         # The first use of a virtual board compiles it, which takes its time.
-        options = {"progress": describe} if device == "virtual" else {}
+        options: dict[str, Any] = {"progress": describe} if device == "virtual" else {}
         with Session.open(device, bundle.manifest["config"], **options) as session:
             describe("loading")
             session.load(bundle)
@@ -98,13 +105,25 @@ def _print(report: dict[str, Any], device: str) -> None:
 def main() -> None:
     """Errors that a user can mend are one line and exit code 2."""
     try:
-        app()
+        code = app(prog_name=_NAME, standalone_mode=False)
     except PlumHostError as error:
-        _err.print(f"plum_host.infer: error: {error}", markup=False, soft_wrap=True)
-        raise SystemExit(2) from None
+        _fail(str(error))
     except KeyboardInterrupt:
-        _err.print("plum_host.infer: interrupted")
-        raise SystemExit(130) from None
+        code = 130
+    except Exception as error:
+        # Errors of usage. Typer has copies of click's classes, in places that are not public.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        _fail(f"{message().strip().rstrip('.')}; see {_NAME} --help")
+    if code == 130:
+        _err.print(f"{_NAME}: interrupted")
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> NoReturn:
+    _err.print(f"{_NAME}: error: {' '.join(message.split())}", markup=False, soft_wrap=True)
+    raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -143,6 +143,21 @@ def test_an_error_is_one_line_and_exit_code_2(
     assert re.search(reason, lines[0]), lines[0]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "Missing argument 'bundle'"),
+        (["x.plum", "--nope"], "No such option: --nope"),
+        (["x.plum", "--images", "x.npz", "--limit", "0"], "Invalid value for '--limit'"),
+    ],
+)
+def test_wrong_usage_is_one_line_too(arguments: list[str], reason: str, run: Run) -> None:
+    outcome = run(*arguments)
+    assert outcome.code == 2
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert reason in outcome.err
+
+
 def cut(path: Path, count: int) -> Path:
     path.write_bytes(path.read_bytes()[:-count])
     return path

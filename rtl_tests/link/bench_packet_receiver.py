@@ -49,7 +49,7 @@ async def good_and_bad(dut, gap: float) -> None:
     bench.parts.append(lengths)
     await bench.reset()
     expected: list[int] = []
-    for kind in [bench.rng.choice(KINDS) for _ in range(150)] + ["good"]:
+    for kind in [bench.rng.choice(KINDS) for _ in range(80)] + ["good"]:
         body = random_body(bench.rng, LIMIT)
         content = checked(body)
         match kind:
