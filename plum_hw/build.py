@@ -32,8 +32,6 @@ from plum_hw.tools import ToolMissing
 DESIGN = "plum"
 #: Vivado may take this long before it is stopped.
 VIVADO_SECONDS = 4 * 3600
-#: What takes fewer LUTs and flip-flops together is a buffer of a pin, not a block.
-_PAD_CELLS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +88,8 @@ def build(
         )
     progress("gateware to Verilog (Amaranth)")
     verilog = _write_project(board, config, folder)
-    resources, modules = synthesise(verilog, DESIGN, progress)
+    progress("synthesis, whole and block by block (Yosys)")
+    resources, modules = synthesise(verilog, DESIGN)
     _check_fit(board, resources)
     made, fmax = None, None
     if vivado is not None:
@@ -145,14 +144,14 @@ def _check_fit(board: Board, resources: Resources) -> None:
         )
 
 
-def _blocks(modules: dict[str, Resources], depth: int = 3) -> dict[str, Resources]:
-    """The blocks of the hierarchy that a reader knows: down to those of a cluster, none of pads."""
+def _blocks(modules: dict[str, Resources]) -> dict[str, Resources]:
+    """The blocks that a reader knows: the parts of the accelerator, and those of its clusters."""
     blocks = {}
     for module, cost in modules.items():
         # Where a signal has the name of a block already, Amaranth adds a number.
-        name = re.sub(r"\$\d+$", "", module)
-        if name.count(".") <= depth and "$" not in name and cost.lut + cost.ff >= _PAD_CELLS:
-            blocks[name] = cost
+        name = re.sub(r"\$\d+$", "", module).removeprefix(f"{DESIGN}.")
+        if re.fullmatch(r"uart|accelerator\.(cluster_\d+\.)?\w+", name):
+            blocks[name.removeprefix("accelerator.")] = cost
     return dict(sorted(blocks.items()))
 
 
@@ -198,11 +197,8 @@ def print_report(report: BuildReport) -> None:
     for heading in ("block", "LUT", "FF", "RAMB36", "DSP48"):
         table.add_column(heading, justify="left" if heading == "block" else "right")
     for name, cost in report.blocks.items():
-        if name != DESIGN:
-            table.add_row(
-                "  " * (name.count(".") - 1) + name.rpartition(".")[2],
-                *(f"{value:,g}" for value in cost.as_dict().values()),
-            )
+        label = "  " * name.count(".") + name.rpartition(".")[2]
+        table.add_row(label, *(f"{value:,g}" for value in cost.as_dict().values()))
     table.add_section()
     used = report.resources.as_dict()
     table.add_row("whole design", *(f"{value:,g}" for value in used.values()), style="bold")
@@ -210,7 +206,7 @@ def print_report(report: BuildReport) -> None:
     table.add_row("used", *(f"{100 * value / have[kind]:.0f} %" for kind, value in used.items()))
     console.out.print(table)
     console.say(
-        "Open synthesis; the blocks with the hierarchy kept. Not placed and routed: no frequency."
+        "Open synthesis, blocks with the hierarchy kept; not placed and routed, so no frequency."
         if report.fmax_mhz is None
         else f"Vivado: timing met, {report.fmax_mhz:.1f} MHz."
     )

@@ -1,8 +1,8 @@
 """Resources of a design by open synthesis (Yosys), whole and block by block.
 
 The whole design is flattened, as a vendor tool would; the share of each block is counted in a
-second run that keeps the hierarchy, so the blocks' sum differs from the total. Neither is placed
-and routed.
+second run that keeps the hierarchy, where nothing is optimized across borders, so the blocks' sum
+is more than the whole. Neither is placed and routed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,57 +100,60 @@ def _module_totals(stat: Mapping[str, Any]) -> dict[str, Resources]:
     return totals
 
 
-def _synthesise(verilog: str, top: str, *, flatten: bool) -> dict[str, Resources]:
-    """One Yosys run; module name -> resources with everything below."""
-    # With the hierarchy kept, ABC9 stops at an assertion of Yosys (0.70); plain ABC does not.
-    options = "-flatten -abc9" if flatten else ""
+def _synthesise(verilog: str, top: str, options: str) -> dict[str, Resources]:
+    """One run of Yosys; each module that is left, with everything below it."""
     script = (
         # Amaranth names a clock buffer's simulation device; Yosys's cell has no such parameter.
         "read_verilog -sv design.v; setparam -unset SIM_DEVICE t:BUFGCTRL; "
-        f"synth_xilinx -family xc7 {options} -top {top}; "
-        "tee -o stat.json stat -tech xilinx -json"
+        # ABC9 stops at wires whose names it would give itself.
+        f"hierarchy -top {top}; rename -hide w:*; "
+        f"synth_xilinx -family xc7 -top {top} {options}; tee -o stat.json stat -tech xilinx -json"
     )
-    key = hashlib.sha256(
-        "\n".join((str(tool_versions()["yosys"]), script, verilog)).encode()
-    ).hexdigest()
+    version = str(tool_versions()["yosys"])
+    key = hashlib.sha256("\n".join((version, script, verilog)).encode()).hexdigest()
     cached = cache_dir() / "synthesis" / f"{key}.json"
-    if cached.exists():
-        stat = json.loads(cached.read_text())
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "design.v").write_text(verilog)
-            try:
-                run = subprocess.run(
-                    [*yosys_command(), "-q", "-p", script],
-                    cwd=folder,
-                    capture_output=True,
-                    text=True,
-                    timeout=SYNTHESIS_SECONDS,
-                )
-            except subprocess.TimeoutExpired:
-                raise BuildError(
-                    f"synthesis took more than {SYNTHESIS_SECONDS} s and was stopped"
-                ) from None
-            if run.returncode:
-                said = (run.stderr.strip() or run.stdout.strip()).splitlines()
-                last = said[-1] if said else f"Yosys ended with code {run.returncode}"
-                raise BuildError(f"synthesis failed: {last}")
-            stat = json.loads(Path(folder, "stat.json").read_text())
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        scratch = cached.with_suffix(f".{os.getpid()}.tmp")
-        scratch.write_text(json.dumps(stat))
-        scratch.replace(cached)
-    return _module_totals(stat)
+    if not cached.exists():
+        _run_yosys(script, verilog, cached)
+    return _module_totals(json.loads(cached.read_text()))
 
 
-def synthesise(
-    verilog: str, top: str = "top", progress: Callable[[str], None] = lambda text: None
-) -> tuple[Resources, dict[str, Resources]]:
+def _run_yosys(script: str, verilog: str, target: Path) -> None:
+    """Run a script on design.v that writes stat.json, which then is `target`."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "design.v").write_text(verilog)
+        try:
+            run = subprocess.run(
+                [*yosys_command(), "-p", script],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=SYNTHESIS_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise BuildError(
+                f"synthesis took more than {SYNTHESIS_SECONDS} s and was stopped"
+            ) from None
+        if run.returncode:
+            said = [line for line in run.stdout.splitlines() if line.startswith("ERROR")]
+            reason = said[-1] if said else f"Yosys ended with code {run.returncode}"
+            raise BuildError(f"synthesis failed: {reason}")
+        stat = (folder / "stat.json").read_text()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_suffix(f".{os.getpid()}.tmp")
+    scratch.write_text(stat)
+    scratch.replace(target)
+
+
+def synthesise(verilog: str, top: str) -> tuple[Resources, dict[str, Resources]]:
     """Resources of `verilog` on 7-series parts: (whole design, by block).
 
     The blocks are the modules of the hierarchy, by dotted path (`top.accelerator.cluster_0`).
     """
-    progress("synthesis of the whole design (Yosys, flattened)")
-    whole = _synthesise(verilog, top, flatten=True)[top]
-    progress("synthesis block by block (Yosys, hierarchy kept)")
-    return whole, _synthesise(verilog, top, flatten=False)
+    with ThreadPoolExecutor(2) as pool:
+        whole = pool.submit(_synthesise, verilog, top, "-flatten")
+        blocks = pool.submit(_synthesise, verilog, top, "")
+        return whole.result()[top], blocks.result()
