@@ -176,11 +176,13 @@ class RequestReader(wiring.Component):
             m.next = "COMPARE"
             m.d.sync += request.count.eq(count)
             with m.If(is_run):
+                # As a sum: a product would take a multiplier from the array.
+                words = layer_layout(self._config).words
+                bits = [bit for bit in range(words.bit_length()) if words >> bit & 1]
+                descriptors = sum(self._run.layers << bit for bit in bits)
                 m.d.sync += [
                     self._bad_amount.eq(0),
-                    self._end.eq(
-                        self._run.program + self._run.layers * layer_layout(self._config).words
-                    ),
+                    self._end.eq(self._run.program + descriptors),
                 ]
             with m.Else():
                 with m.If(is_write):
