@@ -104,7 +104,7 @@ def random_word(bench: BlockBench, events: float) -> dict[str, Any]:
 async def decode(bench: BlockBench, words: list[dict[str, Any]], emit_gap: int) -> Beats:
     """Give words to the block and compare everything with the schedule."""
     source, beats = bench.source("i"), Beats(bench)
-    bench.set(emit_gap=emit_gap)
+    bench.set(emit_gap=emit_gap, i__payload={})
     await bench.reset()
     codec = Codec(word_layout(bench.config))
     source.send(codec.pack(word) for word in words)

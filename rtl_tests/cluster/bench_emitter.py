@@ -288,8 +288,17 @@ async def overrun_when_started_too_early(dut, reduce: int, window: int, early: i
     bench.set(start=1, job=second.job)
     await bench.cycle()
     bench.set(start=0)
-    await bench.settle(100)
+    await bench.settle(5)
+    # However the two have met: when it is not busy any more, it is ready for others.
+    limit = bench.cycles + 2 * len(table) * (1 + window)
+    while around.busy:
+        assert bench.cycles < limit
+        await bench.cycle()
     assert around.overruns == [start + count - 1] * early
+    around.overruns.clear()
+    for _ in range(3):
+        layer = random_layer(bench, window=window, residual=0)
+        await emit(bench, around, layer, random_emissions(bench, layer, 2, 2, table))
 
 
 @cocotb.test()

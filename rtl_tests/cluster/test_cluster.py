@@ -7,10 +7,10 @@ import json
 import pytest
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.cluster import Cluster
-from rtl_tests.bench import BenchFailure, Simulation
+from rtl_tests.bench import BenchFailure
 
 BENCH = "rtl_tests.cluster.cluster_bench"
+CONTROL = "rtl_tests.cluster.bench_control"
 
 ARRAYS = {
     "two-groups": ArrayConfig(name="two-groups", lanes=16, act_depth=512, reach=3),
@@ -19,7 +19,11 @@ ARRAYS = {
     ),
     "eight-groups": ArrayConfig(name="eight-groups", lanes=64, act_depth=256, mask_bits=16),
 }
-SEEDS = {"two-groups": range(100, 116), "one-group": range(200, 208), "eight-groups": range(300, 310)}
+SEEDS = {
+    "two-groups": range(100, 116),
+    "one-group": range(200, 208),
+    "eight-groups": range(300, 310),
+}
 LIMITS = {
     "two-groups": {"max_width": 16, "max_macs": 200_000, "max_channels": 12},
     "one-group": {
@@ -33,19 +37,6 @@ LIMITS = {
 }
 
 
-@pytest.fixture(scope="module")
-def simulations(tmp_path_factory):
-    """Verilated clusters by array, each built once."""
-    built = {}
-
-    def simulation(name: str) -> Simulation:
-        if name not in built:
-            built[name] = Simulation(Cluster(ARRAYS[name]), tmp_path_factory.mktemp(name))
-        return built[name]
-
-    return simulation
-
-
 def environment(name: str, seeds) -> dict[str, str]:
     return {
         "PLUM_BENCH_CONFIG": json.dumps(ARRAYS[name].as_dict()),
@@ -55,13 +46,32 @@ def environment(name: str, seeds) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", sorted(ARRAYS))
-def test_random_networks(simulations, name):
-    simulations(name).run(BENCH, environment(name, SEEDS[name]))
+def test_random_networks(cluster, name):
+    cluster(ARRAYS[name]).run(BENCH, environment(name, SEEDS[name]))
 
 
-def test_planted_fault_is_found(simulations):
+def test_planted_fault_is_found(cluster):
     """The machine's memory is changed by one bit after the first layer."""
     with pytest.raises(BenchFailure, match="vector 3 lane 1"):
-        simulations("two-groups").run(
+        cluster(ARRAYS["two-groups"]).run(
             BENCH, {**environment("two-groups", [100]), "PLUM_BENCH_FAULT": "1"}
+        )
+
+
+def test_stopped_and_misprogrammed(cluster):
+    cluster(ARRAYS["two-groups"]).run(
+        CONTROL, {**environment("two-groups", []), "SEED": "20260802"}
+    )
+
+
+def test_planted_fault_in_host_access_is_found(cluster):
+    with pytest.raises(BenchFailure, match="expected ffffffff"):
+        cluster(ARRAYS["two-groups"]).run(
+            CONTROL,
+            {
+                **environment("two-groups", []),
+                "SEED": "20260802",
+                "FAULT": "1",
+                "COCOTB_TEST_FILTER": "host_access",
+            },
         )

@@ -203,7 +203,8 @@ class Emitter(wiring.Component):
         active = Signal()
         lasting = Signal(range(requantizer.REDUCE_LATENCY + 4))
         m.d.comb += [
-            self.busy.eq(active | (lasting != 0)),
+            # After an overrun more may be under way than `active` knows of.
+            self.busy.eq(active | loading | listing | stepping | Cat(asked).any() | (lasting != 0)),
             self.overrun.eq(self.start & active & ~(finish & ~layer.reduce)),
         ]
         with m.If(finish & ~layer.reduce):
