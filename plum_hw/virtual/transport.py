@@ -26,6 +26,10 @@ def open_virtual(config: Any = None, *, progress: Progress | None = None) -> Tra
         board = VirtualBoard(as_config(config), progress=progress)
     except PlumError as error:
         raise TransportError(f"virtual: {error}") from None
+    except ModuleNotFoundError as error:
+        raise TransportError(
+            f"virtual: the Python package {error.name} is missing; pip install 'plum-hw[hw,sim]'"
+        ) from None
     try:
         return SerialTransport(board.url, name="virtual", on_close=board.close)
     except BaseException:

@@ -203,3 +203,23 @@ def test_script_of_the_host(broken: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for command, words in RUNS:
         if "FLIPPED" not in command and "limit" not in command and "none" not in command:
             check_error(call("plum_host.infer", *command.split(), "--device", "golden"), *words)
+
+
+@pytest.fixture
+def without(tmp_path: Path) -> dict[str, str]:
+    """An environment in which the extras are not installed, and nothing is cached."""
+    for name in ("amaranth", "amaranth_boards", "torch"):
+        (tmp_path / f"{name}.py").write_text(
+            f"raise ModuleNotFoundError('No module named {name}', name='{name}')\n"
+        )
+    return {"PYTHONPATH": str(tmp_path), "PLUM_CACHE_DIR": str(tmp_path / "cache")}
+
+
+def test_host_without_the_extras(
+    plum: Plum, folder: Path, tmp_path: Path, without: dict[str, str]
+) -> None:
+    command = ("run", folder / "net.plum", "--images", folder / "images.npz", "--device")
+    assert plum(*command, "golden", environment=without).returncode == 0
+    check_error(plum(*command, "virtual", environment=without), "amaranth", "plum-hw[hw,sim]")
+    build = ("build", "--board", "arty", "--array", "tiny", "--out", tmp_path / "out")
+    check_error(plum(*build, environment=without), "amaranth", "plum-hw[hw]")
