@@ -61,7 +61,7 @@ def demo_command(
     else:
         _print_gallery(images, result, network.labels or ())
         print_result(result)
-        console.say(f"equal to the reference {'yes, every output' if reference else 'NO'}")
+        console.say(f"equal to reference {'yes, every output' if reference else 'NO'}")
         console.say(f"Bundle: {bundle_file}. Layer by layer: plum cycles {bundle_file}")
     if not (result.equal_to_golden and reference and result.cycles_as_predicted):
         raise typer.Exit(1)

@@ -10,6 +10,11 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+#: Columns between two pictures.
+_GAP = 2
+#: Fewer pictures than this are no gallery.
+_FEW = 4
+
 
 def picture(image: NDArray[np.uint8]) -> Text:
     """An image [H, W] of 8-bit grey as text of W columns and H/2 lines."""
@@ -25,9 +30,14 @@ def picture(image: NDArray[np.uint8]) -> Text:
 
 
 def gallery(images: NDArray[np.uint8], captions: list[str], width: int) -> Table:
-    """As many of the images [N, H, W] side by side as `width` columns hold, captions below."""
-    fits = max(1, width // (images.shape[2] + 2))
-    table = Table.grid(padding=(0, 2))
+    """As many of the images [N, H, W] side by side as `width` columns hold, captions below.
+
+    Where few fit they are shown at half their size.
+    """
+    if width // (images.shape[2] + _GAP) < _FEW:
+        images = _halved(images)
+    fits = max(1, width // (images.shape[2] + _GAP))
+    table = Table.grid(padding=(0, _GAP))
     table.add_row(
         *(
             Group(picture(image), Text(caption, justify="center"))
@@ -35,6 +45,14 @@ def gallery(images: NDArray[np.uint8], captions: list[str], width: int) -> Table
         )
     )
     return table
+
+
+def _halved(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Means of 2x2 pixels; an odd last row or column is left out."""
+    height, width = (size // 2 for size in images.shape[1:])
+    blocks = images[:, : 2 * height, : 2 * width].reshape(-1, height, 2, width, 2)
+    halved: NDArray[np.uint8] = blocks.mean(axis=(2, 4)).astype(np.uint8)
+    return halved
 
 
 def _grey(value: int) -> Color:
