@@ -1,4 +1,4 @@
-"""cocotb side of `test_cluster`: compiled random networks on a whole cluster, layer by layer."""
+"""cocotb side of `test_cluster`: compiled networks on a whole cluster, layer by layer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from plum_host.bundle import Bundle
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import ArrayConfig
 from plum_hw.golden.machine import Machine
+from plum_hw.golden.reference import Reference
+from plum_hw.ir import load_network
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.layouts import LAYER_COUNTERS, SPACE_BYTES, Counter, Space, layer_layout
 
@@ -120,9 +122,21 @@ def draw(config: ArrayConfig, seed: int, limits: dict):
         seed += 1_000_000
 
 
+def cases(config: ArrayConfig, limits: dict):
+    """Seed, network and images of each case: the network of a file, or drawn ones."""
+    if path := os.environ.get("PLUM_BENCH_NETWORK"):
+        images = np.load(os.environ["PLUM_BENCH_IMAGES"])["images"]
+        yield 0, load_network(path), images[: int(os.environ["PLUM_BENCH_COUNT"])]
+        return
+    for first in json.loads(os.environ["PLUM_BENCH_SEEDS"]):
+        seed, network = draw(config, first, limits)
+        yield seed, network, random_images(network, 2, seed)
+
+
 @cocotb.test()
 async def networks_layer_by_layer(dut):
-    """Activation memory after every layer, its cycles, stalls and results equal the machine's.
+    """Activation memory after every layer, its cycles, stalls and results equal the machine's,
+    whose tensors equal the reference's.
 
     After a layer the vectors that it has changed and a few others are compared, after a network the
     whole memory.
@@ -135,9 +149,9 @@ async def networks_layer_by_layer(dut):
     await bench.reset()
     words = layer_layout(config).words
     everything = np.arange(config.act_depth)
-    for first in json.loads(os.environ["PLUM_BENCH_SEEDS"]):
-        seed, network = draw(config, first, limits)
+    for seed, network, images in cases(config, limits):
         rng = np.random.default_rng(seed)
+        reference = Reference(network).layers(images)
         bundle = compile_network(network, config)
         names = [layer["name"] for layer in bundle.manifest["layers"]]
         dut._log.info("seed %d: %s", seed, ", ".join(names))
@@ -145,7 +159,7 @@ async def networks_layer_by_layer(dut):
         await bench.load(bundle)
         program = bundle.manifest["program_address"]
         address = bundle.manifest["input"]["address"]
-        for image in random_images(network, 2, seed):
+        for index, image in enumerate(images):
             packed = bundle.pack_image(image)
             machine.write(Space.ACTIVATION, address, packed)
             await bench.write(Space.ACTIVATION, address, packed.tobytes())
@@ -153,6 +167,9 @@ async def networks_layer_by_layer(dut):
                 where = f"seed {seed}, layer {name}"
                 before = machine.activation.copy()
                 machine.run(program + number * words, 1)
+                if name in reference:
+                    tensor = machine.tensor(bundle, name)
+                    assert np.array_equal(tensor, reference[name][index]), where
                 if fault:
                     machine.activation[3, 1] ^= 1
                 await bench.run(program + number * words, 1)

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from plum_hw.config import ArrayConfig
+from plum_hw.config import ArrayConfig, preset
+from plum_hw.demo import shipped
 from rtl_tests.bench import BenchFailure
 
 BENCH = "rtl_tests.cluster.cluster_bench"
@@ -48,6 +49,21 @@ def environment(name: str, seeds) -> dict[str, str]:
 @pytest.mark.parametrize("name", sorted(ARRAYS))
 def test_random_networks(cluster, name):
     cluster(ARRAYS[name]).run(BENCH, environment(name, SEEDS[name]))
+
+
+def test_shipped_network(cluster):
+    """The trained network on two test images, on the array of the demo."""
+    config = preset("arty-a7-35t")
+    cluster(config).run(
+        BENCH,
+        {
+            "PLUM_BENCH_CONFIG": json.dumps(config.as_dict()),
+            "PLUM_BENCH_LIMITS": "{}",
+            "PLUM_BENCH_NETWORK": str(shipped("fashion.qnet")),
+            "PLUM_BENCH_IMAGES": str(shipped("fashion-test-500.npz")),
+            "PLUM_BENCH_COUNT": "2",
+        },
+    )
 
 
 def test_planted_fault_is_found(cluster):
