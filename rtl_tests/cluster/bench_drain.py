@@ -98,18 +98,18 @@ async def drain(
 
 
 def random_jobs(bench: BlockBench, count: int) -> list[dict[str, Any]]:
-    """Jobs of all kinds, each bank's first one a SET; a MAX only where no sum is near a limit."""
+    """Jobs of all kinds, each bank's first one a SET."""
     rng, reach = bench.rng, bench.config.reach
-    jobs, tame = [], {}
+    jobs = []
     for number in range(count):
-        bank = rng.randrange(BANKS) if number >= BANKS else number
-        op = DrainOp.SET if bank not in tame else rng.choice(list(DrainOp))
-        if op == DrainOp.MAX and not tame[bank]:
-            op = DrainOp.SET
-        tame[bank] = op == DrainOp.SET or (op == DrainOp.MAX and tame[bank])
-        shift = rng.choice([-reach, 0, reach, rng.randint(-reach, reach)])
-        negate = int(op != DrainOp.MAX and bench.chance(0.5))
-        jobs.append({"shift": shift, "op": op, "negate": negate, "bank": bank})
+        jobs.append(
+            {
+                "shift": rng.choice([-reach, 0, reach, rng.randint(-reach, reach)]),
+                "op": DrainOp.SET if number < BANKS else rng.choice(list(DrainOp)),
+                "negate": rng.randrange(2),
+                "bank": rng.randrange(BANKS) if number >= BANKS else number,
+            }
+        )
     return jobs
 
 
