@@ -86,6 +86,12 @@ def build(
             f"no bitstream for {board.name}: vivado is not on PATH; install Vivado, or leave out "
             "--bitstream to get the project"
         )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(
+            f"cannot make the folder {folder}: {error.strerror}; name another with --out"
+        ) from None
     progress("gateware to Verilog (Amaranth)")
     verilog = _write_project(board, config, folder)
     progress("synthesis, whole and block by block (Yosys)")
@@ -123,7 +129,6 @@ def _write_project(board: Board, config: ArrayConfig, folder: Path) -> str:
         ) from None
     plan = platform.build(BoardTop(board, config), name=DESIGN, do_build=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         plan.extract(folder)
     except OSError as error:
         raise BuildError(f"cannot write the project to {folder}: {error.strerror}") from None
