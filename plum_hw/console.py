@@ -66,8 +66,9 @@ class Activity:
             self._live = Progress(*_columns(total), console=err, transient=True)
             self._live.add_task(text, total=total, count="")
             self._live.start()
-        else:
-            self._said = time.monotonic()
+            return
+        self._said = time.monotonic()
+        if total is None:
             self._timer = threading.Timer(_QUIET_SECONDS, _line, [text])
             self._timer.daemon = True
             self._timer.start()
