@@ -26,13 +26,14 @@ class ArrayConfig:
     ----------
     name : preset name, for people; not part of the digest
     clusters : clusters of lanes, each with its own memories and program
+    write_buses : buses that carry every write of activations to all clusters; bus i carries the
+        groups whose number is i modulo write_buses
     lanes : pixels that one cluster adds in a cycle (a *vector*)
     group_lanes : lanes that the drain, the requantizer and a memory write handle in a cycle
     act_bits : width of a stored activation
     act_depth : vectors in a cluster's activation memory
-    weight_depth : mask words in a cluster's weight memory
+    code_depth : 32-bit words of a cluster for descriptors and mask words
     mask_bits : weights in one mask word
-    program_depth : 32-bit words for layer and segment descriptors
     table_depth : 32-bit words for requantization constants and scatter lists
     acc_bits : lane accumulator (unsigned)
     sum_bits : drain accumulator (signed), the requantizer's operand
@@ -50,13 +51,13 @@ class ArrayConfig:
 
     name: str = "custom"
     clusters: int = 1
+    write_buses: int = 1
     lanes: int = 64
     group_lanes: int = 8
     act_bits: int = 8
     act_depth: int = 1024
-    weight_depth: int = 8192
+    code_depth: int = 8192
     mask_bits: int = 32
-    program_depth: int = 1024
     table_depth: int = 4096
     acc_bits: int = 16
     sum_bits: int = 24
@@ -69,14 +70,14 @@ class ArrayConfig:
 
     def __post_init__(self) -> None:
         for name, low, high in (
-            ("clusters", 1, 64),
-            ("lanes", 8, 256),
+            ("clusters", 1, 16),
+            ("write_buses", 1, 8),
+            ("lanes", 8, 128),
             ("group_lanes", 8, 8),
             ("act_bits", 2, 8),
             ("act_depth", 32, 4096),
-            ("weight_depth", 32, 65536),
+            ("code_depth", 64, 65536),
             ("mask_bits", 8, 32),
-            ("program_depth", 64, 4096),
             ("table_depth", 64, 8192),
             ("acc_bits", 10, 20),
             ("sum_bits", 16, 25),
@@ -94,6 +95,11 @@ class ArrayConfig:
                 )
         if self.lanes & (self.lanes - 1):
             raise ConfigError(f"lanes is {self.lanes}; it must be a power of two")
+        if self.write_buses not in (1, 2, 4, 8) or self.write_buses > self.groups:
+            raise ConfigError(
+                f"write_buses is {self.write_buses}; it must be 1, 2, 4 or 8, and at most "
+                f"{self.groups} (lanes / {self.group_lanes})"
+            )
         if self.mask_bits % 8:
             raise ConfigError(f"mask_bits is {self.mask_bits}; it must be 8, 16, 24 or 32")
 
@@ -109,12 +115,13 @@ class ArrayConfig:
         return (self.act_depth - 1).bit_length()
 
     @property
-    def weight_addr_bits(self) -> int:
-        return (self.weight_depth - 1).bit_length()
+    def code_addr_bits(self) -> int:
+        return (self.code_depth - 1).bit_length()
 
     @property
-    def program_addr_bits(self) -> int:
-        return (self.program_depth - 1).bit_length()
+    def cluster_bits(self) -> int:
+        """Bits of a cluster's number (at least one)."""
+        return max(1, (self.clusters - 1).bit_length())
 
     @property
     def table_addr_bits(self) -> int:
@@ -149,18 +156,49 @@ class ArrayConfig:
 PRESETS: dict[str, ArrayConfig] = {
     config.name: config
     for config in (
-        # One cluster with the memories of a whole small network: 41 RAMB36 of the A7-35T's 50 and
-        # about 2 of the link. The weights (20 RAMB36) are those of ResNet-20 in one or two groups.
-        ArrayConfig(name="arty-a7-35t", weight_depth=20480),
-        ArrayConfig(name="arty-a7-100t", act_depth=2048, weight_depth=32768, table_depth=8192),
-        # Two lane groups: quick to simulate, every mechanism present.
+        # 9.5 RAMB36 a cluster (8 activations, 1 code, 1/2 table) of the A7-35T's 50.
         ArrayConfig(
-            name="tiny",
+            name="arty-a7-35t",
+            clusters=5,
+            write_buses=2,
+            act_depth=512,
+            code_depth=1024,
+            table_depth=512,
+            reach=1,
+        ),
+        # 11 RAMB36 a cluster of the A7-100T's 135.
+        ArrayConfig(
+            name="arty-a7-100t",
+            clusters=12,
+            write_buses=4,
+            act_depth=512,
+            code_depth=2048,
+            table_depth=1024,
+        ),
+        # 16 + 1 + 1 of the LFE5U-85F's 208 EBR a cluster would be 216: tables are in LUT RAM.
+        ArrayConfig(
+            name="ulx3s-85f",
+            clusters=12,
+            write_buses=4,
+            act_depth=512,
+            code_depth=512,
+            table_depth=256,
+        ),
+        # One cluster of the A7-35T's five.
+        ArrayConfig(name="cluster", act_depth=512, code_depth=1024, table_depth=512, reach=1),
+        # One cluster with the memories of a whole small network.
+        ArrayConfig(name="single", code_depth=20480),
+        # Two lane groups: quick to simulate, every mechanism present.
+        ArrayConfig(name="tiny", lanes=16, act_depth=1024, code_depth=4096, table_depth=4096),
+        # The same with three clusters.
+        ArrayConfig(
+            name="tiny-3",
+            clusters=3,
+            write_buses=2,
             lanes=16,
-            act_depth=1024,
-            weight_depth=4096,
-            program_depth=1024,
-            table_depth=4096,
+            act_depth=512,
+            code_depth=2048,
+            table_depth=1024,
         ),
     )
 }

@@ -119,39 +119,41 @@ class Layout:
 
 
 def layer_layout(config: ArrayConfig) -> Layout:
-    """Layer descriptor, in program memory. Addresses are of the memory the field names."""
+    """Layer descriptor, in code memory. Addresses are of the memory the field names."""
     act = config.act_addr_bits
     return Layout(
         "layer",
         (
-            Field("vectors", 9),  # output vectors per filter; >= 1
-            Field("filters", 12),  # filters, the window-sum filter included; >= 1
-            Field("segments", 10),  # segments per filter; >= 1
-            Field("segment_ptr", config.program_addr_bits),  # first segment descriptor
-            Field("weight_ptr", config.weight_addr_bits),  # first mask word of the first filter
+            Field("vectors", 9),  # output vectors; >= 1
+            Field("passes", 12),  # over the filters of a vector; 0: nothing to do, only to receive
+            Field("segments", 10),  # segments of a pass; >= 1
+            Field("window_segments", 10),  # of the window sum, before those; 0: no window sum
+            Field("segment_ptr", config.code_addr_bits),  # first segment descriptor
+            Field("weight_ptr", config.code_addr_bits),  # first mask word
             Field("table_ptr", config.table_addr_bits),  # requantization constants, filter 0
             Field("scatter_ptr", config.table_addr_bits),  # scatter list of vector 0
             Field("in_base", act),  # activation address of vector 0, filter 0
             Field("in_step", act),  # added per vector (modulo the memory's size)
-            Field("filter_step", 1),  # 1: the input address advances with the filter (depthwise)
-            Field("out_base", act),  # added to a scatter entry's offset, plus the filter's number
-            Field("res_base", act),  # residual of vector 0, filter 0; advances with the filter
+            Field("filter_step", 1),  # 1: input and residual advance with the filter (depthwise)
+            Field("out_base", act),  # added to a scatter entry's offset and the filter's channel
+            Field("res_base", act),  # residual of vector 0
             Field("res_step", act),  # added per vector
-            Field("emit_gap", 10),  # least cycles between two emit beats
             Field("shift", 2),  # index into config.SHIFTS
             Field("out_bits", 4),  # clamp to 0 .. 2**out_bits - 1
-            Field("window", 1),  # filter 0 is the window sum: not emitted, kept as S
-            Field("residual", 1),  # one residual beat per filter, term r*R
+            Field("residual", 1),  # a term r*R
             Field("reduce", 1),  # sum the lanes (dense layers)
             Field("wide", 1),  # reduce only: push the 32-bit sum as a result, write nothing
-            Field("shared_masks", 1),  # all filters read the same mask words
+            Field("shared_masks", 1),  # all passes read the same mask words
+            Field("pair", 1),  # two filters a pass, in banks 0 and 1
+            Field("odd", 1),  # pair: the last pass's first filter is none
+            Field("group", config.cluster_bits),  # of this cluster, for entries that are `grouped`
             Field("left_edge", config.groups),  # bit g: group g begins a strip
         ),
     )
 
 
 def segment_layout(config: ArrayConfig) -> Layout:
-    """Segment descriptor, one word of program memory: a run of mask words at one place."""
+    """Segment descriptor, one word of code memory: a run of mask words at one place."""
     layout = Layout(
         "segment",
         (
@@ -162,6 +164,9 @@ def segment_layout(config: ArrayConfig) -> Layout:
             Field("shift", 4, signed=True),  # sum[lane] takes acc[lane + shift]
             Field("op", 2),  # DrainOp
             Field("negate", 1),  # v = -acc
+            Field("residual", 1),  # a residual: its one word is an address, not a mask
+            Field("bank", 1),  # which filter of a pair
+            Field("emit", 1),  # with drain: the filter is complete
         ),
     )
     assert layout.words == 1
@@ -173,12 +178,14 @@ def scatter_layout(config: ArrayConfig) -> Layout:
     layout = Layout(
         "scatter",
         (
-            Field("offset", config.act_addr_bits),  # vector address relative to out_base + filter
+            Field("offset", config.act_addr_bits),  # vector address relative to out_base + channel
             Field("source", config.group_bits),  # group of the drain accumulator
             Field("target", config.group_bits),  # group of the written vector
             Field("select", 2),  # Select
             Field("upper", 1),  # EVEN, ODD: the target half, lanes 4..7
             Field("count", 4),  # source lanes >= count are written as zero (0: all zero)
+            Field("dest", config.cluster_bits),  # cluster that is written
+            Field("grouped", 1),  # dest is a group instead: all clusters of that `layer.group`
             Field("last", 1),  # ends the list of this vector
         ),
     )
@@ -195,6 +202,7 @@ def requant_layout(config: ArrayConfig) -> Layout:
             Field("bias", config.bias_bits, signed=True),
             Field("window", config.scale_bits, signed=True),
             Field("residual", config.scale_bits, signed=True),
+            Field("channel", 12),  # where the filter's output is written
         ),
     )
     assert layout.words == 4
@@ -202,11 +210,12 @@ def requant_layout(config: ArrayConfig) -> Layout:
 
 
 def space_words(config: ArrayConfig) -> dict[Space, int]:
-    """Words that the link can address in each space of one cluster."""
+    """Words that the link can address in each space; RESULT and COUNTER are the device's, not a
+    cluster's.
+    """
     return {
-        Space.PROGRAM: config.program_depth,
+        Space.CODE: config.code_depth,
         Space.TABLE: config.table_depth,
-        Space.WEIGHT: config.weight_depth,
         Space.ACTIVATION: config.act_depth * config.groups,
         Space.RESULT: config.result_depth,
         Space.COUNTER: LAYER_COUNTERS + config.layer_counters,

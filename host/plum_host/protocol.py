@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAGIC = b"PLUM"
 BROADCAST = 0xFF
 #: No device has a larger packet body (`ArrayConfig.packet_bytes` is what one device takes).
@@ -44,12 +44,11 @@ class Status(enum.IntEnum):
 class Space(enum.IntEnum):
     """Address spaces of READ and WRITE."""
 
-    PROGRAM = 0
+    CODE = 0
     TABLE = 1
-    WEIGHT = 2
-    ACTIVATION = 3
-    RESULT = 4
-    COUNTER = 5
+    ACTIVATION = 2
+    RESULT = 3
+    COUNTER = 4
 
 
 class Counter(enum.IntEnum):
@@ -63,9 +62,8 @@ class Counter(enum.IntEnum):
 
 #: Bytes of one addressed word on the link.
 SPACE_BYTES = {
-    Space.PROGRAM: 4,
+    Space.CODE: 4,
     Space.TABLE: 4,
-    Space.WEIGHT: 4,
     Space.ACTIVATION: 8,
     Space.RESULT: 4,
     Space.COUNTER: 4,
