@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 from plum_hw.config import ArrayConfig
 from plum_hw.layouts import DrainOp, Start
 
-#: Sum banks: two for filters, then two for the window sum.
-WINDOW_BANK = 2
+#: Sum banks: two for filters, then two for window sum and residual.
+SIDE_BANK = 2
 
 
 class DrainJob(data.Struct):
@@ -18,7 +18,7 @@ class DrainJob(data.Struct):
     shift: signed(4)  # sum[lane] takes acc[lane + shift]
     op: DrainOp
     negate: unsigned(1)
-    bank: unsigned(2)  # 0, 1: filters; 2, 3: window sum
+    bank: unsigned(2)  # 0, 1: filters; 2, 3: window sum, residual
 
 
 class EmitJob(data.Struct):
@@ -26,7 +26,8 @@ class EmitJob(data.Struct):
 
     filter: unsigned(12)  # without the window-sum filter
     bank: unsigned(1)  # of the filter's sums
-    window_bank: unsigned(1)  # of the window sum
+    window_bank: unsigned(1)  # SIDE_BANK + this: the window sum
+    residual_bank: unsigned(1)  # SIDE_BANK + this: the residual
     last_filter: unsigned(1)  # the next emission is of the next vector
 
 
@@ -38,8 +39,7 @@ class Beat(data.Struct):
     start: Start
     drain: unsigned(1)  # last beat before a drain
     drain_job: DrainJob
-    residual: unsigned(1)  # the vector goes to the residual register, not to the lanes
-    emit: unsigned(1)  # emit beat
+    emit: unsigned(1)  # with drain: the filter is complete
     emit_job: EmitJob
 
 
@@ -64,6 +64,21 @@ def table_port(config: ArrayConfig) -> wiring.Signature:
     return wiring.Signature({"address": Out(config.table_addr_bits), "data": In(32)})
 
 
+def bus_layout(config: ArrayConfig) -> data.StructLayout:
+    """What a write bus carries in a cycle: one group of a vector, or a result."""
+    return data.StructLayout(
+        {
+            "enable": unsigned(config.group_lanes),  # lanes written; 0: nothing
+            "address": unsigned(max(config.act_addr_bits, 12)),
+            "group": unsigned(config.group_bits),
+            "data": data.ArrayLayout(unsigned(config.act_bits), config.group_lanes),
+            "dest": unsigned(config.cluster_bits),  # cluster, or group of clusters
+            "grouped": unsigned(1),
+            "result": unsigned(1),  # not an activation: `address` and 32 bits of the result memory
+        }
+    )
+
+
 def write_port(config: ArrayConfig) -> wiring.Signature:
     """Writing one group of a vector; `enable` has one bit for each lane of the group."""
     return wiring.Signature(
@@ -85,24 +100,23 @@ def word_layout(config: ArrayConfig) -> data.StructLayout:
             "start": Start,  # of the word's first beat
             "drain": unsigned(1),  # the word's last beat drains
             "drain_job": DrainJob,
-            "residual": unsigned(1),  # a residual read: one beat, lanes left alone
-            "emit": unsigned(1),  # the word's last beat emits
+            "emit": unsigned(1),  # with drain: the filter is complete
             "emit_job": EmitJob,
         }
     )
 
 
 def segment_job_layout(config: ArrayConfig) -> data.StructLayout:
-    """One segment (or residual read) on its way from the walker to the fetcher."""
+    """One segment on its way from the walker to the fetcher."""
     return data.StructLayout(
         {
             "address": unsigned(config.act_addr_bits),  # of mask bit 0 of the first word
-            "weight": unsigned(config.weight_addr_bits),  # of the first mask word
+            "weight": unsigned(config.code_addr_bits),  # of the first mask word
             "words": unsigned(7),
             "start": Start,
             "drain": unsigned(1),
             "drain_job": DrainJob,
-            "residual": unsigned(1),
+            "residual": unsigned(1),  # its one word is added to `address`: one beat there
             "emit": unsigned(1),
             "emit_job": EmitJob,
         }
@@ -120,10 +134,11 @@ def segment_stream(config: ArrayConfig) -> stream.Signature:
 
 
 __all__ = [
-    "WINDOW_BANK",
+    "SIDE_BANK",
     "Beat",
     "DrainJob",
     "EmitJob",
+    "bus_layout",
     "segment_job_layout",
     "segment_stream",
     "sum_port",
