@@ -74,7 +74,7 @@ class ArrayConfig:
             ("write_buses", 1, 8),
             ("lanes", 8, 128),
             ("group_lanes", 8, 8),
-            ("act_bits", 2, 8),
+            ("act_bits", 4, 8),
             ("act_depth", 32, 4096),
             ("code_depth", 64, 65536),
             ("mask_bits", 8, 32),
