@@ -29,10 +29,12 @@ from plum_host.container import (
 )
 from plum_host.errors import BundleError, ImageError, PlumHostError
 from plum_host.manifest import FORMAT, MEMORIES, VERSION, check_manifest, tensor_sum
-from plum_host.protocol import Space
+from plum_host.protocol import SPACE_BYTES, Space
 
 GROUP_BYTES = 8
 Words = npt.NDArray[np.uint32]
+#: For each part the words of each cluster.
+Memory = tuple[tuple[Words, ...], ...]
 Map = npt.NDArray[np.int32]
 
 
@@ -46,16 +48,16 @@ def _frozen(array: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
 class Bundle:
     """A compiled network. Made by `build`, `load` or `from_bytes`, which check all of it.
 
-    *Members*: ``manifest``; ``program``, ``table``, ``weight``: words of each cluster's memories
-    from address 0 on, uint32; ``input_map``: for each byte of the ACTIVATION words that the host
-    writes the pixel's index in (C, H, W) order, or -1 for zero; ``output_map``: for each element of
-    an output map the offset of its byte, None for logits.
+    *Members*: ``manifest``; ``code``, ``table``: for each part the words of each cluster's
+    memories from address 0 on, uint32; ``input_map`` [clusters, words*8]: for each byte of the
+    ACTIVATION words that the host writes to a cluster the pixel's index in (C, H, W) order, or -1
+    for zero; ``output_map``: for each element of an output map the offset of its byte in the words
+    of all clusters, one after the other, None for logits.
     """
 
     manifest: dict[str, Any]
-    program: tuple[Words, ...]
-    table: tuple[Words, ...]
-    weight: tuple[Words, ...]
+    code: Memory
+    table: Memory
     input_map: Map
     output_map: Map | None
 
@@ -66,18 +68,16 @@ class Bundle:
         cls,
         manifest: dict[str, Any],
         *,
-        program: Sequence[npt.NDArray[Any]],
-        table: Sequence[npt.NDArray[Any]],
-        weight: Sequence[npt.NDArray[Any]],
+        code: Sequence[Sequence[npt.ArrayLike]],
+        table: Sequence[Sequence[npt.ArrayLike]],
         input_map: npt.NDArray[Any],
         output_map: npt.NDArray[Any] | None,
     ) -> Bundle:
-        """Make one of a manifest (without ``format``, ``version`` and ``sha256``) and arrays."""
-        tensors = {
-            f"{name}.{index}": np.array(part, "<u4")
-            for name, parts in zip(MEMORIES, (program, table, weight), strict=True)
-            for index, part in enumerate(parts)
-        }
+        """Make one of a manifest (without ``format``, ``version`` and ``sha256``) and arrays.
+
+        Raises `BundleError` where they do not belong together.
+        """
+        tensors = _named(code, table)
         tensors["input_map"] = np.array(input_map, "<i4")
         if output_map is not None:
             tensors["output_map"] = np.array(output_map, "<i4")
@@ -89,19 +89,21 @@ class Bundle:
     @classmethod
     def _checked(cls, manifest: dict[str, Any], tensors: Tensors) -> Bundle:
         check_manifest(manifest, tensors)
-        program, table, weight = (
+        code, table = (
             tuple(
-                _frozen(tensors[f"{name}.{index}"], "<u4")
-                for index in range(manifest["config"]["clusters"])
+                tuple(
+                    _frozen(tensors[f"{name}.{part}.{cluster}"], "<u4")
+                    for cluster in range(manifest["config"]["clusters"])
+                )
+                for part in range(len(manifest["parts"]))
             )
             for name in MEMORIES
         )
         output_map = tensors.get("output_map")
         return cls(
             manifest,
-            program,
+            code,
             table,
-            weight,
             _frozen(tensors["input_map"], "<i4"),
             None if output_map is None else _frozen(output_map, "<i4"),
         )
@@ -141,11 +143,7 @@ class Bundle:
     def to_bytes(self) -> bytes:
         """The file; the same bytes for the same bundle, always."""
         text = canonical_json(self.manifest)
-        tensors: Tensors = {
-            f"{name}.{index}": part
-            for name, parts in zip(MEMORIES, (self.program, self.table, self.weight), strict=True)
-            for index, part in enumerate(parts)
-        }
+        tensors = _named(self.code, self.table)
         tensors["input_map"] = self.input_map
         if self.output_map is not None:
             tensors["output_map"] = self.output_map
@@ -169,23 +167,19 @@ class Bundle:
         return isinstance(other, Bundle) and self.to_bytes() == other.to_bytes()
 
     def __hash__(self) -> int:
-        return hash(self.manifest["sha256"]["program.0"])
+        return hash(self.manifest["sha256"]["code.0.0"])
+
+    # ---- what runs -------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Layers of each part."""
+        return tuple(part["layers"] for part in self.manifest["parts"])
 
     # ---- images and outputs ----------------------------------------------------------------------
 
-    def pack_image(self, image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """ACTIVATION words of an image uint8 (C, H, W): uint8 [words, 8].
-
-        Raises `ImageError`: type, shape or range.
-        """
-        result: npt.NDArray[np.uint8] = self.pack_images(np.asarray(image)[None])[0]
-        return result
-
-    def pack_images(self, images: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """ACTIVATION words of images uint8 [N, C, H, W]: uint8 [N, words, 8].
-
-        Raises `ImageError`: type, shape or range.
-        """
+    def check_images(self, images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """Images as an array uint8 [N, C, H, W]. Raises `ImageError`: type, shape or range."""
         images = np.asarray(images)
         shape, bits = tuple(self.manifest["input"]["shape"]), self.manifest["input"]["bits"]
         if images.dtype != np.uint8:
@@ -197,30 +191,78 @@ class Bundle:
             raise ImageError(
                 f"images hold the value {peak}; the network takes 0 to {(1 << bits) - 1}"
             )
-        count, pixels = len(images), shape[0] * shape[1] * shape[2]
+        return images
+
+    def pack_image(self, image: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """ACTIVATION words of an image uint8 (C, H, W): uint8 [clusters, words, 8].
+
+        Raises `ImageError`: type, shape or range.
+        """
+        result: npt.NDArray[np.uint8] = self.pack_images(np.asarray(image)[None])[0]
+        return result
+
+    def pack_images(self, images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """ACTIVATION words of images uint8 [N, C, H, W]: uint8 [N, clusters, words, 8].
+
+        Raises `ImageError`: type, shape or range.
+        """
+        images = self.check_images(images)
+        count, pixels = len(images), int(np.prod(images.shape[1:]))
         flat = np.zeros((count, pixels + 1), np.uint8)
         flat[:, :pixels] = images.reshape(count, pixels)
         # Index -1, a zero, is the last column.
-        return flat[:, self.input_map].reshape(count, self.manifest["input"]["words"], GROUP_BYTES)
+        shape = (len(self.input_map), self.manifest["input"]["words"], GROUP_BYTES)
+        return flat[:, self.input_map].reshape(count, *shape)
 
     @property
     def output_range(self) -> tuple[Space, int, int]:
-        """Where the output of a run is: space, address, words."""
+        """Where the output of a run is in each cluster that has some of it: space, address, words;
+        results are the device's.
+        """
         output = self.manifest["output"]
         if output["kind"] == "logits":
             return Space.RESULT, 0, output["shape"][0]
         return Space.ACTIVATION, output["address"], output["words"]
 
+    @property
+    def output_ranges(self) -> list[tuple[Space, int, int, int]]:
+        """What is read after a run: space, cluster, address, words."""
+        space, address, words = self.output_range
+        return [(space, cluster, address, words) for cluster in self._output_clusters()]
+
+    def _output_clusters(self) -> list[int]:
+        """Clusters that are read."""
+        if self.output_map is None:
+            return [0]
+        used = np.unique(self.output_map // (GROUP_BYTES * self.manifest["output"]["words"]))
+        return [int(cluster) for cluster in used]
+
     def unpack_output(self, data: bytes) -> npt.NDArray[Any]:
-        """The output from the bytes at `output_range`: int32 logits [K], or a uint8 map (C, H, W).
+        """The output from the bytes at `output_ranges`, one after the other: int32 logits [K], or a
+        uint8 map (C, H, W).
 
         Raises `PlumHostError` for another number of bytes.
         """
-        output = self.manifest["output"]
-        logits = self.output_map is None
-        size = 4 * output["shape"][0] if logits else GROUP_BYTES * output["words"]
-        if len(data) != size:
-            raise PlumHostError(f"an output of {len(data)} bytes; the network's has {size}")
+        clusters = self._output_clusters()
+        space, _, words = self.output_range
+        size = SPACE_BYTES[space] * words
+        if len(data) != len(clusters) * size:
+            raise PlumHostError(
+                f"an output of {len(data)} bytes; the network's has {len(clusters) * size}"
+            )
         if self.output_map is None:
             return np.frombuffer(data, "<i4").astype(np.int32)
-        return np.frombuffer(data, np.uint8)[self.output_map].reshape(output["shape"])
+        place = np.searchsorted(clusters, self.output_map // size) * size + self.output_map % size
+        return np.frombuffer(data, np.uint8)[place].reshape(self.manifest["output"]["shape"])
+
+
+def _named(
+    code: Sequence[Sequence[npt.ArrayLike]], table: Sequence[Sequence[npt.ArrayLike]]
+) -> Tensors:
+    """Tensors of the memories, under their names in the file."""
+    return {
+        f"{name}.{part}.{cluster}": np.array(words, "<u4")
+        for name, memory in zip(MEMORIES, (code, table), strict=True)
+        for part, clusters in enumerate(memory)
+        for cluster, words in enumerate(clusters)
+    }

@@ -18,7 +18,8 @@ from plum_host.errors import BundleError
 MAX_FILE_BYTES = 64 << 20
 MAX_HEADER_BYTES = 4 << 20
 MAX_DEPTH = 8
-MAX_TENSORS = 256
+#: Two for each part and cluster, and the maps.
+MAX_TENSORS = 1 << 14
 
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -110,7 +111,7 @@ def dump(metadata: dict[str, str], tensors: Tensors) -> bytes:
 
 
 def parse(data: bytes) -> tuple[dict[str, Any], Tensors]:
-    """Metadata and tensors (one axis each, views of ``data``). Raises `BundleError`."""
+    """Metadata and tensors (one or two axes, views of ``data``). Raises `BundleError`."""
     if not 8 <= len(data) <= MAX_FILE_BYTES:
         fail(f"the file has {len(data)} bytes; a bundle has 8 to {MAX_FILE_BYTES}")
     (length,) = struct.unpack_from("<Q", data)
@@ -130,32 +131,34 @@ def parse(data: bytes) -> tuple[dict[str, Any], Tensors]:
     body = memoryview(data)[8 + length :]
     tensors: Tensors = {}
     end = 0
-    for name, begin, stop, dtype in sorted(
+    for name, begin, stop, dtype, shape in sorted(
         (_span(name, entry, len(body)) for name, entry in header.items()),
         key=lambda span: (span[1], span[2]),
     ):
         if begin != end:
             fail(f"tensor {show(name)} begins at byte {begin} and not at {end}")
-        tensors[name] = np.frombuffer(body[begin:stop], dtype)
+        tensors[name] = np.frombuffer(body[begin:stop], dtype).reshape(shape)
         end = stop
     if end != len(body):
         fail(f"its tensors end at byte {end} of {len(body)}")
     return metadata, tensors
 
 
-def _span(name: str, entry: Any, size: int) -> tuple[str, int, int, np.dtype[Any]]:
+def _span(name: str, entry: Any, size: int) -> tuple[str, int, int, np.dtype[Any], list[int]]:
     what = f"tensor {show(name)}"
     check_keys(entry, ("dtype", "shape", "data_offsets"), what)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         fail(f"{what} has dtype {show(dtype)}; it must be one of {', '.join(_DTYPES)}")
-    if not isinstance(shape, list) or len(shape) != 1:
-        fail(f"{what} has shape {show(shape)}; it must have one axis")
+    if not isinstance(shape, list) or len(shape) not in (1, 2):
+        fail(f"{what} has shape {show(shape)}; it must have one or two axes")
     if not isinstance(offsets, list) or len(offsets) != 2:
         fail(f"{what} has offsets {show(offsets)}; they must be two")
     begin = check_int(offsets[0], 0, size, f"{what}: its begin")
     stop = check_int(offsets[1], begin, size, f"{what}: its end")
-    count = check_int(shape[0], 0, size, f"{what}: its length")
+    count = 1
+    for length in shape:
+        count *= check_int(length, 0, size, f"{what}: its length")
     if stop - begin != count * _DTYPES[dtype].itemsize:
         fail(f"{what} has {stop - begin} bytes for {count} values")
-    return name, begin, stop, _DTYPES[dtype]
+    return name, begin, stop, _DTYPES[dtype], shape

@@ -44,7 +44,7 @@ def infer(
     pixels, truth = load_images(images, labels)
     pixels, truth = pixels[:limit], None if truth is None else truth[:limit]
     # Wrong images are an error before a device is built or opened.
-    loaded.pack_images(pixels[:1])
+    loaded.check_images(pixels)
     result = _run(loaded, pixels, device)
     report = _report(loaded, result, truth)
     if as_json:

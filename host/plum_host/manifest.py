@@ -13,7 +13,7 @@ from typing import Any
 from plum_host.container import Tensors, check_int, check_keys, fail, show
 
 FORMAT = "plum-bundle"
-VERSION = 1
+VERSION = 2
 
 KEYS = (
     "config",
@@ -24,13 +24,13 @@ KEYS = (
     "layers",
     "network",
     "output",
+    "parts",
     "predicted_cycles",
-    "program_address",
     "sha256",
     "version",
 )
-#: Memories of a cluster: tensor ``NAME.I`` is that of cluster I.
-MEMORIES = ("program", "table", "weight")
+#: Memories of a cluster: tensor ``NAME.P.C`` is what part P has in that of cluster C.
+MEMORIES = ("code", "table")
 
 #: Knobs that a host relies on, with the widest ranges that any array may have.
 _KNOBS = {
@@ -39,9 +39,8 @@ _KNOBS = {
     "group_lanes": (8, 8),
     "act_bits": (1, 8),
     "act_depth": (1, 1 << 16),
-    "program_depth": (1, 1 << 16),
+    "code_depth": (1, 1 << 16),
     "table_depth": (1, 1 << 16),
-    "weight_depth": (1, 1 << 20),
     "mask_bits": (8, 32),
     "result_depth": (1, 1 << 16),
     "layer_counters": (1, 1 << 12),
@@ -59,6 +58,7 @@ _LAYER_KEYS = (
     "group",
     "lane_use",
     "bound_by",
+    "split",
     "layout",
 )
 _BOUNDS = ("lanes", "drain", "emitter", "latency")
@@ -94,17 +94,18 @@ def check_manifest(manifest: dict[str, Any], tensors: Tensors) -> None:
     _check_name(network["name"], "network: name")
     _check_hex(network["digest"], 64, "network: digest")
     check_int(manifest["predicted_cycles"], 0, _MAX_COUNT, "predicted_cycles")
-    _check_layers(manifest["layers"])
+    _check_layers(manifest["layers"], config["clusters"])
+    _check_parts(manifest["parts"], len(manifest["layers"]))
     words = config["act_depth"] * config["lanes"] // config["group_lanes"]
-    _check_input(manifest["input"], tensors, words)
-    _check_output(manifest["output"], tensors, words, config["result_depth"])
+    _check_names(manifest, tensors)
+    _check_input(manifest["input"], tensors, words, config["clusters"])
+    _check_output(manifest["output"], tensors, words, config)
     _check_labels(manifest["labels"], manifest["output"]["shape"][0])
-    for name in MEMORIES:
-        for cluster in range(config["clusters"]):
-            words_used = len(_tensor(tensors, f"{name}.{cluster}", "<u4"))
-            check_int(words_used, 0, config[f"{name}_depth"], f"length of {name}.{cluster}")
-    check_int(manifest["program_address"], 0, len(tensors["program.0"]) - 1, "program_address")
-    _check_sums(manifest, tensors, config["clusters"])
+    _check_memories(manifest, tensors)
+    sums = check_keys(manifest["sha256"], tuple(tensors), "sha256")
+    for name, tensor in tensors.items():
+        if sums[name] != tensor_sum(tensor):
+            fail(f"tensor {name} does not have its checksum")
 
 
 def _check_config(config: Any) -> dict[str, Any]:
@@ -142,7 +143,7 @@ def _check_shape(value: Any, what: str) -> int:
     return count
 
 
-def _check_layers(layers: Any) -> None:
+def _check_layers(layers: Any, clusters: int) -> None:
     if not isinstance(layers, list) or not 1 <= len(layers) <= _MAX_LAYERS:
         fail(f"layers is {show(layers)}; it must be a list of 1 to {_MAX_LAYERS}")
     for index, layer in enumerate(layers):
@@ -152,7 +153,12 @@ def _check_layers(layers: Any) -> None:
         _check_name(layer["op"], f"{what}: op")
         for key in ("cycles", "beats", "drain_stalls", "emit_stalls", "macs"):
             check_int(layer[key], 0, _MAX_COUNT, f"{what}: {key}")
-        check_int(layer["group"], 1, 8, f"{what}: group")
+        check_int(layer["group"], 1, 2, f"{what}: group")
+        split = layer["split"]
+        if not isinstance(split, list) or len(split) != 2:
+            fail(f"{what}: split is {show(split)}; it must be two integers, of rows and filters")
+        rows = check_int(split[0], 1, clusters, f"{what}: row parts")
+        check_int(split[1], 1, clusters // rows, f"{what}: filter parts")
         for key in ("density", "lane_use"):
             share = layer[key]
             if key == "density" and share is None:
@@ -170,20 +176,67 @@ def _check_layers(layers: Any) -> None:
             )
 
 
-def _check_input(entry: Any, tensors: Tensors, words: int) -> None:
+def _check_parts(parts: Any, layers: int) -> None:
+    if not isinstance(parts, list) or not 1 <= len(parts) <= layers:
+        fail(f"parts is {show(parts)}; it must be a list of 1 to {layers}")
+    total = 0
+    for index, part in enumerate(parts):
+        check_keys(part, ("layers",), f"parts[{index}]")
+        total += check_int(part["layers"], 1, layers, f"parts[{index}]: layers")
+    if total != layers:
+        fail(f"parts have {total} layers; they must have {layers}")
+
+
+def _check_names(manifest: dict[str, Any], tensors: Tensors) -> None:
+    """Exactly the tensors that belong there."""
+    parts, clusters = len(manifest["parts"]), manifest["config"]["clusters"]
+    if len(MEMORIES) * parts * clusters > len(tensors):
+        fail(f"{len(tensors)} tensors are too few for {parts} parts of {clusters} clusters")
+    names = {
+        f"{name}.{part}.{cluster}"
+        for name in MEMORIES
+        for part in range(parts)
+        for cluster in range(clusters)
+    }
+    names.add("input_map")
+    output = manifest["output"]
+    if isinstance(output, dict) and output.get("kind") == "map":
+        names.add("output_map")
+    if set(tensors) != names:
+        wrong = sorted(set(tensors) ^ names)
+        fail(f"tensors are missing or unknown: {show(', '.join(wrong))}")
+
+
+def _check_memories(manifest: dict[str, Any], tensors: Tensors) -> None:
+    config = manifest["config"]
+    for number, part in enumerate(manifest["parts"]):
+        for cluster in range(config["clusters"]):
+            for memory in MEMORIES:
+                name = f"{memory}.{number}.{cluster}"
+                # A program begins with its layers, each of a word or more.
+                least = part["layers"] if memory == "code" else 0
+                length = len(_tensor(tensors, name, "<u4", axes=1))
+                check_int(length, least, config[f"{memory}_depth"], f"length of {name}")
+
+
+def _check_input(entry: Any, tensors: Tensors, words: int, clusters: int) -> None:
     check_keys(entry, ("shape", "bits", "address", "words"), "input")
     pixels = _check_shape(entry["shape"], "input: shape")
     check_int(entry["bits"], 1, 8, "input: bits")
     check_int(entry["words"], 1, words, "input: words")
     check_int(entry["address"], 0, words - entry["words"], "input: address")
-    _check_map(tensors, "input_map", 8 * entry["words"], -1, pixels - 1)
+    values = _tensor(tensors, "input_map", "<i4", axes=2)
+    if values.shape != (clusters, 8 * entry["words"]):
+        fail(f"input_map has shape {values.shape} and must have {(clusters, 8 * entry['words'])}")
+    _check_range(values, "input_map", -1, pixels - 1)
 
 
-def _check_output(entry: Any, tensors: Tensors, words: int, results: int) -> None:
+def _check_output(entry: Any, tensors: Tensors, words: int, config: dict[str, Any]) -> None:
     kind = entry.get("kind") if isinstance(entry, dict) else None
     if kind == "logits":
         check_keys(entry, ("kind", "shape"), "output")
-        check_int(_check_shape(entry["shape"], "output: shape"), 1, results, "output: results")
+        outputs = _check_shape(entry["shape"], "output: shape")
+        check_int(outputs, 1, config["result_depth"], "output: results")
         return
     if kind != "map":
         fail(f"output: kind is {show(kind)}; it must be 'logits' or 'map'")
@@ -192,7 +245,10 @@ def _check_output(entry: Any, tensors: Tensors, words: int, results: int) -> Non
     check_int(entry["bits"], 1, 8, "output: bits")
     check_int(entry["words"], 1, words, "output: words")
     check_int(entry["address"], 0, words - entry["words"], "output: address")
-    _check_map(tensors, "output_map", pixels, 0, 8 * entry["words"] - 1)
+    values = _tensor(tensors, "output_map", "<i4", axes=1)
+    if len(values) != pixels:
+        fail(f"output_map has {len(values)} entries and must have {pixels}")
+    _check_range(values, "output_map", 0, config["clusters"] * 8 * entry["words"] - 1)
 
 
 def _check_labels(labels: Any, classes: int) -> None:
@@ -205,35 +261,18 @@ def _check_labels(labels: Any, classes: int) -> None:
             fail(f"label {show(label)} must be 1 to 128 printable characters")
 
 
-def _tensor(tensors: Tensors, name: str, dtype: str) -> Any:
-    if name not in tensors:
-        fail(f"tensor {name} is missing")
-    if tensors[name].dtype != dtype:
-        fail(f"tensor {name} has dtype {tensors[name].dtype} and not {dtype}")
-    return tensors[name]
+def _tensor(tensors: Tensors, name: str, dtype: str, *, axes: int) -> Any:
+    tensor = tensors[name]
+    if tensor.dtype != dtype:
+        fail(f"tensor {name} has dtype {tensor.dtype} and not {dtype}")
+    if tensor.ndim != axes:
+        fail(f"tensor {name} has shape {tensor.shape}; its axes must be {axes}")
+    return tensor
 
 
-def _check_map(tensors: Tensors, name: str, length: int, low: int, high: int) -> None:
-    values = _tensor(tensors, name, "<i4")
-    if len(values) != length:
-        fail(f"{name} has {len(values)} entries and must have {length}")
+def _check_range(values: Any, name: str, low: int, high: int) -> None:
     if int(values.min()) < low or int(values.max()) > high:
         fail(f"{name} holds {values.min()} to {values.max()}; it may hold {low} to {high}")
-
-
-def _check_sums(manifest: dict[str, Any], tensors: Tensors, clusters: int) -> None:
-    """Exactly the tensors that belong there, each with its checksum."""
-    names = {f"{name}.{cluster}" for name in MEMORIES for cluster in range(clusters)}
-    names.add("input_map")
-    if manifest["output"]["kind"] == "map":
-        names.add("output_map")
-    if set(tensors) != names:
-        wrong = sorted(set(tensors) ^ names)
-        fail(f"tensors are missing or unknown: {show(', '.join(wrong))}")
-    sums = check_keys(manifest["sha256"], tuple(names), "sha256")
-    for name, tensor in tensors.items():
-        if sums[name] != tensor_sum(tensor):
-            fail(f"tensor {name} does not have its checksum")
 
 
 def tensor_sum(tensor: Any) -> str:

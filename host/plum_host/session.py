@@ -21,6 +21,8 @@ from plum_host.transports import Transport, open_transport
 Progress = Callable[[int], None]
 
 _RUN_ATTEMPTS = 4
+#: Word of code memory where every program begins.
+_PROGRAM = 0
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,14 @@ class RunResult:
     outputs: npt.NDArray[np.integer[Any]]  # one row an image: logits, or a map of activations
     cycles: npt.NDArray[np.int64]  # clock cycles of each image, as the device counted them
     seconds: float  # of wall time, transfers included
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Counters after a run."""
+
+    totals: list[int]  # by Counter
+    layers: list[int]  # cycles of those layers that are counted apart
 
 
 class Session:
@@ -50,7 +60,11 @@ class Session:
         self._client = DeviceClient(transport, timeout)
         self._run_timeout = run_timeout
         self._bundle: Bundle | None = None
-        self._identity: Identity | None = None
+        #: The part that the device's memories hold, and those that were read back once.
+        self._part: int | None = None
+        self._verified: set[int] = set()
+        #: Counters of each part in the last run.
+        self._counted: list[_Counted] = []
 
     @classmethod
     def open(
@@ -82,11 +96,13 @@ class Session:
 
     def identify(self) -> Identity:
         """What the device is."""
-        self._identity = self._client.identify()
-        return self._identity
+        return self._client.identify()
 
     def load(self, bundle: Bundle) -> None:
-        """Write a bundle to the device, read it back and compare.
+        """Take up a bundle: write its first part to the device, read it back and compare.
+
+        The further parts of a bundle that has several are written before they run, and are compared
+        when they are written for the first time.
 
         Raises
         ------
@@ -101,19 +117,10 @@ class Session:
                 f"{identity.digest}: compile the network for that array"
             )
         self._bundle = None
-        for space, parts in (
-            (Space.PROGRAM, bundle.program),
-            (Space.TABLE, bundle.table),
-            (Space.WEIGHT, bundle.weight),
-        ):
-            for cluster, words in enumerate(parts):
-                data = np.asarray(words, "<u4").tobytes()
-                self.write_memory(space, 0, data, cluster=cluster)
-                if self.read_memory(space, 0, len(data) // 4, cluster=cluster) != data:
-                    raise ProtocolError(
-                        f"{self._client.transport.name}: {space.name} memory of cluster {cluster} "
-                        "does not hold what was written to it"
-                    )
+        self._part = None
+        self._verified.clear()
+        self._counted.clear()
+        self._load_part(bundle, 0)
         self._bundle = bundle
 
     def run(self, images: npt.ArrayLike, progress: Progress | None = None) -> RunResult:
@@ -122,30 +129,39 @@ class Session:
         *Parameters*: ``images``, what `Bundle.pack_images` takes; ``progress``, called after each.
         """
         bundle = self._loaded()
-        packed = bundle.pack_images(np.asarray(images))
+        checked = bundle.check_images(images)
         begin = time.monotonic()
         outputs, cycles = [], []
-        for number, words in enumerate(packed):
-            output, count = self._run_image(bundle, np.ascontiguousarray(words).tobytes())
+        for number, image in enumerate(checked):
+            output, count = self._run_image(bundle, bundle.pack_image(image))
             outputs.append(output)
             cycles.append(count)
             if progress is not None:
                 progress(number + 1)
         seconds = time.monotonic() - begin
         if not outputs:
-            space, _, count = bundle.output_range
-            outputs = [bundle.unpack_output(bytes(count * SPACE_BYTES[space]))]
+            size = sum(SPACE_BYTES[space] * words for space, _, _, words in bundle.output_ranges)
+            outputs = [bundle.unpack_output(bytes(size))]
         return RunResult(np.stack(outputs)[: len(cycles)], np.array(cycles, np.int64), seconds)
 
-    def counters(self, cluster: int = 0) -> dict[str, int]:
-        """What a cluster counted in the last run."""
-        words = self._words(Space.COUNTER, 0, len(Counter), cluster)
-        return {counter.name.lower(): int(words[counter]) for counter in Counter}
+    def counters(self) -> dict[str, int]:
+        """What the device counted for the last image, over all parts of the network."""
+        counted = self._counters()
+        return {name.name.lower(): sum(part.totals[name] for part in counted) for name in Counter}
 
-    def layer_cycles(self, cluster: int = 0) -> list[int]:
-        """Cycles of each layer of the loaded bundle in the last run."""
-        count = len(self._loaded().manifest["layers"])
-        return [int(word) for word in self._words(Space.COUNTER, LAYER_COUNTERS, count, cluster)]
+    def layer_cycles(self) -> list[int]:
+        """Cycles of each layer of the loaded bundle for the last image.
+
+        Raises `PlumHostError` where a part has more layers than the device counts apart.
+        """
+        bundle = self._loaded()
+        most, limit = max(bundle.parts), bundle.manifest["config"]["layer_counters"]
+        if most > limit:
+            raise PlumHostError(
+                f"the device counts the cycles of {limit} layers apart and the network has {most}; "
+                "use an array with more layer_counters"
+            )
+        return [cycles for part in self._counters() for cycles in part.layers]
 
     def read_memory(self, space: Space, address: int, count: int, *, cluster: int = 0) -> bytes:
         """`count` words of a memory, as they are stored."""
@@ -176,24 +192,88 @@ class Session:
     ) -> None:
         self.close()
 
-    def _run_image(self, bundle: Bundle, words: bytes) -> tuple[Any, int]:
-        """Outputs and cycles of one image; all of it again where the run was lost."""
-        manifest = bundle.manifest
-        layers = len(manifest["layers"])
+    def _run_image(self, bundle: Bundle, image: npt.NDArray[np.uint8]) -> tuple[Any, int]:
+        """Outputs and cycles of one image; all of it again where a run was lost."""
         for attempt in range(_RUN_ATTEMPTS):
-            self.write_memory(Space.ACTIVATION, manifest["input"]["address"], words)
+            self._write_image(bundle, image)
             try:
-                cycles = self._client.run(manifest["program_address"], layers, self._run_timeout)
+                cycles = self._run_parts(bundle)
                 break
             except RunLostError:
                 if attempt + 1 == _RUN_ATTEMPTS:
                     raise
-        return bundle.unpack_output(self.read_memory(*bundle.output_range)), cycles
+        data = b"".join(
+            self.read_memory(space, address, words, cluster=cluster)
+            for space, cluster, address, words in bundle.output_ranges
+        )
+        return bundle.unpack_output(data), cycles
+
+    def _write_image(self, bundle: Bundle, image: npt.NDArray[np.uint8]) -> None:
+        """Write ACTIVATION words [clusters, words, 8] to the clusters that hold pixels."""
+        address = bundle.manifest["input"]["address"]
+        users = np.flatnonzero((bundle.input_map >= 0).any(axis=1))
+        if len(users) == len(image) > 1 and (bundle.input_map == bundle.input_map[0]).all():
+            self.write_memory(Space.ACTIVATION, address, image[0].tobytes())
+            return
+        for cluster in users:
+            data = image[cluster].tobytes()
+            self.write_memory(Space.ACTIVATION, address, data, cluster=int(cluster))
+
+    def _run_parts(self, bundle: Bundle) -> int:
+        """Cycles of a run of all parts."""
+        self._counted.clear()
+        several = len(bundle.parts) > 1
+        cycles = 0
+        for part, layers in enumerate(bundle.parts):
+            if part != self._part:
+                self._load_part(bundle, part)
+            cycles += self._client.run(_PROGRAM, layers, self._run_timeout)
+            if several:
+                # The next part's run overwrites them.
+                self._counted.append(self._read_counters(bundle, layers))
+        return cycles
+
+    def _load_part(self, bundle: Bundle, part: int) -> None:
+        """Write a part's code and tables; the first time also read them back."""
+        self._part = None
+        compare = part not in self._verified
+        for space, memory in ((Space.CODE, bundle.code), (Space.TABLE, bundle.table)):
+            blocks = [np.asarray(words, "<u4").tobytes() for words in memory[part]]
+            if len(blocks) > 1 and all(block == blocks[0] for block in blocks):
+                self.write_memory(space, 0, blocks[0])
+            else:
+                for cluster, block in enumerate(blocks):
+                    self.write_memory(space, 0, block, cluster=cluster)
+            for cluster, block in enumerate(blocks if compare else ()):
+                if self.read_memory(space, 0, len(block) // 4, cluster=cluster) != block:
+                    raise ProtocolError(
+                        f"{self._client.transport.name}: {space.name} memory of cluster {cluster} "
+                        "does not hold what was written to it"
+                    )
+        self._verified.add(part)
+        self._part = part
 
     def _loaded(self) -> Bundle:
         if self._bundle is None:
             raise PlumHostError("no bundle is loaded; call load(bundle) first")
         return self._bundle
 
-    def _words(self, space: Space, address: int, count: int, cluster: int = 0) -> Any:
-        return np.frombuffer(self.read_memory(space, address, count, cluster=cluster), "<u4")
+    def _counters(self) -> list[_Counted]:
+        """Counters of each part; those of a single part still stand in the device."""
+        bundle = self._loaded()
+        if len(bundle.parts) == 1:
+            return [self._read_counters(bundle, bundle.parts[0])]
+        if not self._counted:
+            raise PlumHostError("nothing was counted yet; call run(images) first")
+        return self._counted
+
+    def _read_counters(self, bundle: Bundle, layers: int) -> _Counted:
+        apart = min(layers, bundle.manifest["config"]["layer_counters"])
+        return _Counted(
+            self._words(Space.COUNTER, 0, len(Counter)),
+            self._words(Space.COUNTER, LAYER_COUNTERS, apart),
+        )
+
+    def _words(self, space: Space, address: int, count: int) -> list[int]:
+        words: list[int] = np.frombuffer(self.read_memory(space, address, count), "<u4").tolist()
+        return words

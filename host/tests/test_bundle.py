@@ -18,50 +18,60 @@ from plum_host.bundle import Bundle
 from plum_host.container import MAX_FILE_BYTES, canonical_json, dump
 from plum_host.errors import BundleError, ImageError, PlumHostError
 from plum_host.manifest import config_digest
-from plum_host.protocol import Space
+from plum_host.protocol import SPACE_BYTES, Space
 
 CONFIG = {
     "name": "test",
-    "clusters": 1,
+    "clusters": 2,
+    "write_buses": 2,
     "lanes": 16,
     "group_lanes": 8,
     "act_bits": 8,
     "act_depth": 64,
-    "weight_depth": 128,
+    "code_depth": 64,
     "mask_bits": 32,
-    "program_depth": 64,
-    "table_depth": 64,
+    "table_depth": 48,
     "acc_bits": 16,
     "result_depth": 32,
     "layer_counters": 64,
     "packet_bytes": 1040,
 }
+MEMORIES = ("code", "table")
+#: Keys that `Bundle.build` adds to a manifest.
+ADDED = ("format", "version", "sha256")
+
+
+LAYER = {
+    "name": "conv0",
+    "op": "conv",
+    "cycles": 100,
+    "beats": 70,
+    "drain_stalls": 3,
+    "emit_stalls": 0,
+    "macs": 1000,
+    "density": 0.35,
+    "group": 2,
+    "lane_use": 0.5,
+    "bound_by": "lanes",
+    "split": [2, 1],
+    "layout": {"base": 3, "cleared": False},
+}
 
 
 def make(kind: str = "logits", **changes: Any) -> Bundle:
-    """A bundle with two layers and some words."""
+    """A bundle of two layers, each a part, for two clusters.
+
+    The image's first row and half of the second are in cluster 0, the second row in cluster 1.
+    """
     rng = np.random.default_rng(1)
-    input_map = np.full(32, -1, np.int32)
-    input_map[[0, 1, 2, 8, 9, 10]] = range(6)
-    layer = {
-        "name": "conv0",
-        "op": "conv",
-        "cycles": 100,
-        "beats": 70,
-        "drain_stalls": 3,
-        "emit_stalls": 0,
-        "macs": 1000,
-        "density": 0.35,
-        "group": 1,
-        "lane_use": 0.5,
-        "bound_by": "lanes",
-        "layout": {"base": 3, "cleared": False},
-    }
+    input_map = np.full((2, 32), -1, np.int32)
+    input_map[0, [0, 1, 2, 8, 9]] = range(5)
+    input_map[1, [0, 1, 2]] = range(3, 6)
     output: dict[str, Any] = {"kind": "logits", "shape": [4, 1, 1]}
     output_map = None
     if kind == "map":
         output = {"kind": "map", "shape": [2, 1, 2], "bits": 8, "address": 6, "words": 2}
-        output_map = np.array([0, 1, 8, 9], np.int32)
+        output_map = np.array([0, 1, 24, 25], np.int32)
     manifest = {
         "config": dict(CONFIG),
         "digest": config_digest(CONFIG),
@@ -69,18 +79,17 @@ def make(kind: str = "logits", **changes: Any) -> Bundle:
         "input": {"shape": [1, 2, 3], "bits": 4, "address": 2, "words": 4},
         "output": output,
         "labels": ["a", "b", "c", "d"] if kind == "logits" else None,
-        "layers": [layer, {**layer, "name": "dense1", "density": None, "layout": None}],
+        "layers": [LAYER, {**LAYER, "name": "dense1", "density": None, "layout": None}],
+        "parts": [{"layers": 1}, {"layers": 1}],
         "predicted_cycles": 200,
-        "program_address": 0,
         **changes,
     }
+    code, table = (
+        [[rng.integers(0, 1 << 32, size, dtype=np.uint32) for size in sizes] for sizes in parts]
+        for parts in (((20, 21), (22, 1)), ((30, 0), (31, 32)))
+    )
     return Bundle.build(
-        manifest,
-        program=[rng.integers(0, 1 << 32, 20, dtype=np.uint32)],
-        table=[rng.integers(0, 1 << 32, 30, dtype=np.uint32)],
-        weight=[rng.integers(0, 1 << 32, 40, dtype=np.uint32)],
-        input_map=input_map,
-        output_map=output_map,
+        manifest, code=code, table=table, input_map=input_map, output_map=output_map
     )
 
 
@@ -105,11 +114,13 @@ def test_round_trip_is_exact_and_deterministic(kind, tmp_path):
     assert again == bundle
     assert again.to_bytes() == data
     assert again.manifest == bundle.manifest
-    for name in ("program", "table", "weight"):
-        (part,) = getattr(again, name)
-        assert part.dtype == np.uint32
-        assert not part.flags.writeable
-        assert (part == getattr(bundle, name)[0]).all()
+    assert again.parts == (1, 1)
+    for memory in MEMORIES:
+        for part, same in zip(getattr(again, memory), getattr(bundle, memory), strict=True):
+            for words, written in zip(part, same, strict=True):
+                assert words.dtype == np.uint32
+                assert not words.flags.writeable
+                assert np.array_equal(words, written)
     path = tmp_path / "x.plum"
     bundle.save(path)
     assert path.read_bytes() == data
@@ -122,8 +133,10 @@ def test_safetensors_reads_what_we_write(tmp_path):
 
     make("map").save(tmp_path / "x.plum")
     tensors = load_file(tmp_path / "x.plum")
-    assert set(tensors) == {"program.0", "table.0", "weight.0", "input_map", "output_map"}
-    assert (tensors["program.0"] == make("map").program[0]).all()
+    names = {f"{name}.{part}.{cluster}" for name in MEMORIES for part in "01" for cluster in "01"}
+    assert set(tensors) == names | {"input_map", "output_map"}
+    assert (tensors["code.1.0"] == make("map").code[1][0]).all()
+    assert tensors["input_map"].shape == (2, 32)
 
 
 # ---- images and outputs ----------------------------------------------------------------------
@@ -133,14 +146,15 @@ def test_images_are_looked_up_not_packed():
     bundle = make()
     image = np.arange(6, dtype=np.uint8).reshape(1, 2, 3) + 1
     words = bundle.pack_image(image)
-    assert words.shape == (4, 8)
+    assert words.shape == (2, 4, 8)
     assert words.dtype == np.uint8
-    assert words.ravel().tolist() == [1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6] + [0] * 21
+    assert words[0].ravel().tolist() == [1, 2, 3, 0, 0, 0, 0, 0, 4, 5] + [0] * 22
+    assert words[1].ravel().tolist() == [4, 5, 6] + [0] * 29
     batch = bundle.pack_images(np.stack([image, 0 * image, image + 1]))
-    assert batch.shape == (3, 4, 8)
+    assert batch.shape == (3, 2, 4, 8)
     assert (batch[0] == words).all()
     assert not batch[1].any()
-    assert bundle.pack_images(np.zeros((0, 1, 2, 3), np.uint8)).shape == (0, 4, 8)
+    assert bundle.pack_images(np.zeros((0, 1, 2, 3), np.uint8)).shape == (0, 2, 4, 8)
 
 
 @pytest.mark.parametrize(
@@ -161,17 +175,32 @@ def test_other_images_are_refused(images, message):
 def test_outputs():
     bundle = make()
     assert bundle.output_range == (Space.RESULT, 0, 4)
+    assert bundle.output_ranges == [(Space.RESULT, 0, 0, 4)]
     values = np.array([1, -2, 1 << 30, -(1 << 31)], "<i4")
     logits = bundle.unpack_output(values.tobytes())
     assert logits.dtype == np.int32
     assert (logits == values).all()
     bundle = make("map")
     assert bundle.output_range == (Space.ACTIVATION, 6, 2)
-    output = bundle.unpack_output(bytes(range(16)))
+    assert bundle.output_ranges == [(Space.ACTIVATION, cluster, 6, 2) for cluster in (0, 1)]
+    output = bundle.unpack_output(bytes(range(32)))
     assert output.shape == (2, 1, 2)
-    assert output.ravel().tolist() == [0, 1, 8, 9]
-    with pytest.raises(PlumHostError, match="an output of 15 bytes; the network's has 16"):
-        bundle.unpack_output(bytes(15))
+    assert output.ravel().tolist() == [0, 1, 24, 25]
+    with pytest.raises(PlumHostError, match="an output of 31 bytes; the network's has 32"):
+        bundle.unpack_output(bytes(31))
+
+
+def test_clusters_without_outputs_are_not_read():
+    bundle = make("map")
+    moved = Bundle.build(
+        {key: bundle.manifest[key] for key in bundle.manifest if key not in ADDED},
+        code=bundle.code,
+        table=bundle.table,
+        input_map=bundle.input_map,
+        output_map=np.array([16, 17, 24, 25]),
+    )
+    assert moved.output_ranges == [(Space.ACTIVATION, 1, 6, 2)]
+    assert moved.unpack_output(bytes(range(16))).ravel().tolist() == [0, 1, 8, 9]
 
 
 # ---- damage ----------------------------------------------------------------------------------
@@ -240,8 +269,10 @@ def tensors_of(bundle: Bundle) -> dict[str, Any]:
     tensors = {"input_map": bundle.input_map}
     if bundle.output_map is not None:
         tensors["output_map"] = bundle.output_map
-    for name in ("program", "table", "weight"):
-        tensors[f"{name}.0"] = getattr(bundle, name)[0]
+    for name in MEMORIES:
+        for part, clusters in enumerate(getattr(bundle, name)):
+            for cluster, words in enumerate(clusters):
+                tensors[f"{name}.{part}.{cluster}"] = words
     return tensors
 
 
@@ -270,9 +301,10 @@ def test_any_other_manifest_is_checked(kind, data):
     except BundleError:
         return
     image = np.zeros((1, *read.manifest["input"]["shape"]), np.uint8)
-    assert read.pack_images(image).shape == (1, read.manifest["input"]["words"], 8)
-    _, _, words = read.output_range
-    read.unpack_output(bytes(words * (4 if kind == "logits" else 8)))
+    assert read.pack_images(image).shape == (1, 2, read.manifest["input"]["words"], 8)
+    assert sum(read.parts) == len(read.manifest["layers"])
+    ranges = read.output_ranges
+    read.unpack_output(bytes(sum(SPACE_BYTES[space] * words for space, _, _, words in ranges)))
 
 
 def changed(kind: str, **values: Any) -> bytes:
@@ -294,19 +326,30 @@ def changed(kind: str, **values: Any) -> bytes:
     ("values", "message"),
     [
         ({"format": "zip"}, "format is 'zip' and not 'plum-bundle'"),
-        ({"version": 2}, "format version is 2 and this program reads 1; compile"),
+        ({"version": 1}, "format version is 1 and this program reads 2; compile"),
         ({"digest": "0" * 32}, "digest is '0+' and not that of its array"),
         ({"config__lanes": 12}, "lanes is 12; it must be a multiple of 8"),
         ({"config__lanes": 1 << 40}, "lanes is 1099511627776; it must be an integer from 8"),
         ({"config__act_depth": 2}, "input: words is 4|input: address is 2"),
-        ({"config__weight_depth": 39}, "length of weight.0 is 40; it must be .* 0 to 39"),
-        ({"config__clusters": 2}, r"tensor program.1 is missing"),
+        ({"config__code_depth": 21}, "length of code.1.0 is 22; it must be .* 1 to 21"),
+        ({"config__table_depth": 31}, "length of table.1.1 is 32; it must be .* 0 to 31"),
+        (
+            {"config__clusters": 1, "layers__0__split": [1, 1], "layers__1__split": [1, 1]},
+            "missing or unknown: 'code.0.1, code.1.1, table.0.1",
+        ),
+        ({"config__clusters": 3}, "10 tensors are too few for 2 parts of 3 clusters"),
+        ({"parts": []}, r"parts is \[\]; it must be a list of 1 to 2"),
+        ({"parts": [{"layers": 2}]}, "missing or unknown: 'code.1.0, code.1.1, table.1.0"),
+        ({"parts__0__layers": 2}, "parts have 3 layers; they must have 2"),
+        ({"parts__1__layers": 0}, r"parts\[1\]: layers is 0; it must be .* 1 to 2"),
+        ({"layers__0__split": [1]}, "it must be two integers, of rows and filters"),
+        ({"layers__0__split": [2, 2]}, "filter parts is 2; it must be an integer from 1 to 1"),
+        ({"layers__0__group": 3}, r"group is 3; it must be an integer from 1 to 2"),
         ({"input__shape": [1, 1, 3]}, "input_map holds -1 to 5; it may hold -1 to 2"),
-        ({"input__words": 5}, "input_map has 32 entries and must have 40"),
-        ({"output__words": 1}, "output_map holds 0 to 9; it may hold 0 to 7"),
+        ({"input__words": 5}, r"input_map has shape \(2, 32\) and must have \(2, 40\)"),
+        ({"output__words": 1}, "output_map holds 0 to 25; it may hold 0 to 15"),
         ({"output__address": 127}, "output: address is 127; .* 0 to 126"),
         ({"output__shape": [2, 1, 3]}, "output_map has 4 entries and must have 6"),
-        ({"program_address": 20}, "program_address is 20; .* 0 to 19"),
         ({"labels": ["x"]}, "it must be 2 strings"),
         ({"layers": []}, "layers is .*; it must be a list of 1 to 4096"),
         ({"layers__0__cycles": -1}, r"layers\[0\]: cycles is -1"),
@@ -329,8 +372,12 @@ def test_logits_must_fit_the_results():
 
 
 def test_the_compiler_cannot_make_a_wrong_bundle():
-    with pytest.raises(BundleError, match="program_address is 99"):
-        make(program_address=99)
+    with pytest.raises(BundleError, match="predicted_cycles is -1"):
+        make(predicted_cycles=-1)
+    with pytest.raises(BundleError, match="9 tensors are too few for 3 parts of 2 clusters"):
+        make(parts=[{"layers": 1}, {"layers": 1}, {"layers": 1}], layers=[LAYER] * 3)
+    with pytest.raises(BundleError, match=r"length of code\.1\.1 is 1; it must be .* 2 to 64"):
+        make(parts=[{"layers": 1}, {"layers": 2}], layers=[LAYER] * 3)
 
 
 def header(content: Any, body: bytes = b"") -> bytes:
