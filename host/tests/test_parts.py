@@ -24,8 +24,8 @@ EACH = [[0, 1], [1, 2], []]
 ADDED = [[5, 6, 7], [11, 11, 11], [13, 13, 14]]
 #: Layers of each part.
 PARTS = [2, 1, 3]
-#: Of parts 0 and 2; the second cluster has none, and in part 1 no cluster has.
-TABLES = [[1, 2], [], [3, 4]]
+#: Of each part; the second cluster has none, and in part 1 no cluster has.
+TABLES: list[list[list[int]]] = [[[1, 2], [], [3, 4]], [[], [], []], [[5, 6], [], [7, 8]]]
 
 
 def make(
@@ -54,7 +54,7 @@ def make(
             "predicted_cycles": 0,
         },
         code=[[[value, 1, 2, 3] for value in row] for row in ADDED[:parts]],
-        table=[TABLES, [[]] * CLUSTERS, TABLES][:parts],
+        table=TABLES[:parts],
         input_map=input_map,
         output_map=output_map,
     )
