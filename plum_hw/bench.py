@@ -14,13 +14,15 @@ from rich.table import Table
 
 from plum_host.bundle import Bundle
 from plum_hw import console
-from plum_hw.compiler import Problem, check_network, compile_network
+from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import ArrayConfig, preset
-from plum_hw.errors import UnsupportedError
+from plum_hw.errors import ConfigError, UnsupportedError
 from plum_hw.golden.reference import Reference
 from plum_hw.inference import run_images
 from plum_hw.ir import Network, WeightLayer
 from plum_hw.ir.random import random_images
+from plum_hw.report.cycles import layer_row, layers_report
+from plum_hw.report.weights import mask_words
 from plum_hw.zoo import NAMES, SCHEMES, Options, build
 
 #: No preset was placed and routed yet: milliseconds are for this clock and say so.
@@ -32,7 +34,8 @@ SPARSE = ("signed-binary", "ternary")
 OURS = "signed-binary"
 _SIMULATED_IMAGES = 3
 
-_LAYER_KEYS = ("name", "op", "cycles", "macs", "density", "group", "lane_use", "bound_by", "beats")
+#: What `--group` may be, and what the compiler is told: filters that share additions.
+GROUPS = {"auto": None, "1": 1, "2": 2}
 
 
 def middle_density(network: Network) -> float:
@@ -45,22 +48,19 @@ def middle_density(network: Network) -> float:
     return used / sum(layer.weight.size for layer in middle)
 
 
-def bundle_report(network: Network, bundle: Bundle, options: Options) -> dict[str, Any]:
+def bundle_report(
+    network: Network, bundle: Bundle, options: Options, group: int | None
+) -> dict[str, Any]:
     """Figures of one compiled network, as `plum bench --json` gives them.
 
     ``lane_use`` of the network is the mean of its layers' by cycles; ``weight_bits`` are the mask
-    bits that are stored, whole words.
+    bits that are stored, whole words, over all clusters; ``parts`` are loaded one after another for
+    every image where there are several.
     """
     manifest = bundle.manifest
     config = manifest["config"]
     cycles = manifest["predicted_cycles"]
-    layers = [
-        {
-            **{key: layer[key] for key in _LAYER_KEYS},
-            "stalls": {"drain": layer["drain_stalls"], "emitter": layer["emit_stalls"]},
-        }
-        for layer in manifest["layers"]
-    ]
+    layers = layers_report(bundle)
     used = sum(layer["lane_use"] * layer["cycles"] for layer in layers)
     asked = options.density if options.scheme in SPARSE else None
     return {
@@ -71,33 +71,51 @@ def bundle_report(network: Network, bundle: Bundle, options: Options) -> dict[st
         "act_bits": options.act_bits,
         "array": config["name"],
         "clusters": config["clusters"],
+        "group": "auto" if group is None else group,
+        "parts": len(bundle.parts),
         "predicted_cycles": cycles,
         "milliseconds_at_100_mhz": round(cycles / (1000 * ASSUMED_CLOCK_MHZ), 5),
         "clock": CLOCK_NOTE,
         "macs": network.macs(),
-        "weight_bits": sum(len(words) for words in bundle.weight) * config["mask_bits"],
+        "weight_bits": mask_words(bundle) * config["mask_bits"],
         "lane_use": round(used / cycles, 4),
         "layers": layers,
     }
 
 
-def measure(name: str, options: Options, config: ArrayConfig) -> dict[str, Any]:
-    """`bundle_report` of a network of the zoo; where the array cannot hold it, ``refused`` with all
-    its reasons instead of the figures.
+def measure(
+    name: str,
+    options: Options,
+    config: ArrayConfig,
+    group: int | None = None,
+    *,
+    simulated: bool = False,
+) -> dict[str, Any]:
+    """`bundle_report` of a network of the zoo, with what `simulate` says if that is asked for.
+
+    Where the array cannot hold the network, ``refused`` has all its reasons instead of the figures.
     """
-    return _one(build(name, options), options, config, simulated=False)
+    network = build(name, options)
+    try:
+        bundle = compile_network(network, config, group=group)
+    except UnsupportedError as error:
+        problems = [problem.text for problem in check_network(network, config)]
+        return refusal_report(network, problems or [str(error)], options, config)
+    report = bundle_report(network, bundle, options, group)
+    return report | simulate(network, bundle, seed=options.seed) if simulated else report
 
 
 def refusal_report(
-    network: Network, problems: list[Problem], options: Options, config: ArrayConfig
+    network: Network, problems: list[str], options: Options, config: ArrayConfig
 ) -> dict[str, Any]:
     """What is said of a network that the array cannot hold."""
     return {
         "network": network.name,
         "scheme": options.scheme,
+        "density": {"asked": options.density if options.scheme in SPARSE else None},
         "array": config.name,
         "macs": network.macs(),
-        "refused": [problem.text for problem in problems],
+        "refused": problems,
     }
 
 
@@ -146,6 +164,10 @@ def bench_command(
     ] = 0.35,
     array: Annotated[str, typer.Option(help="Array preset.", metavar="PRESET")] = "arty-a7-35t",
     seed: Annotated[int, typer.Option(metavar="S", help="Of weights and images.")] = 0,
+    group: Annotated[
+        str,
+        typer.Option(metavar="T", help="Filters that share additions: 1, 2, or auto by layer."),
+    ] = "auto",
     act_bits: Annotated[int, typer.Option(metavar="A", help="Bits of the activations.")] = 8,
     compare: Annotated[
         bool, typer.Option("--compare", help="All schemes, and their ratios to signed binary.")
@@ -158,11 +180,13 @@ def bench_command(
 ) -> None:
     """Cycles of a network with random weights, by scheme and density, on one array."""
     config = preset(array)
+    if group not in GROUPS:
+        raise ConfigError(f"--group {group}: it must be one of {', '.join(GROUPS)}")
     schemes = SCHEMES if compare else (scheme,)
     reports = []
     for each in schemes:
         options = Options(scheme=each, density=density, seed=seed, act_bits=act_bits)
-        reports.append(_one(build(network, options), options, config, simulated))
+        reports.append(measure(network, options, config, GROUPS[group], simulated=simulated))
     if not compare and "refused" in reports[0]:
         raise UnsupportedError(
             f"{network} ({scheme}) does not fit {array}: {'; '.join(reports[0]['refused'])}"
@@ -180,17 +204,6 @@ def bench_command(
         _print(reports, layers)
     if any(_wrong(report) for report in reports):
         raise typer.Exit(1)
-
-
-def _one(
-    network: Network, options: Options, config: ArrayConfig, simulated: bool
-) -> dict[str, Any]:
-    problems = check_network(network, config)
-    if problems:
-        return refusal_report(network, problems, options, config)
-    bundle = compile_network(network, config)
-    report = bundle_report(network, bundle, options)
-    return report | simulate(network, bundle, seed=options.seed) if simulated else report
 
 
 def _wrong(report: dict[str, Any]) -> bool:
@@ -231,20 +244,11 @@ def _print(reports: list[dict[str, Any]], layers: bool) -> None:
 
 
 def _layer_table(report: dict[str, Any]) -> Table:
-    table = _grid(
-        report["scheme"], "cycles", "beats", "stalls", "density", "T", "lanes", "bound by"
-    )
+    headings = ("cycles", "beats", "stalls", "density", "T", "RxF", "lanes", "bound by")
+    table = _grid(report["scheme"], *headings)
     for layer in report["layers"]:
-        table.add_row(
-            layer["name"],
-            f"{layer['cycles']:,}",
-            f"{layer['beats']:,}",
-            f"{layer['stalls']['drain']:,} + {layer['stalls']['emitter']:,}",
-            "-" if layer["density"] is None else f"{layer['density']:.3f}",
-            str(layer["group"]),
-            f"{100 * layer['lane_use']:.0f} %",
-            layer["bound_by"],
-        )
+        row = layer_row(layer)
+        table.add_row(layer["name"], *(row[heading] for heading in headings))
     return table
 
 

@@ -194,8 +194,8 @@ def info_report(bundle: Bundle) -> dict[str, Any]:
     manifest = bundle.manifest
     config = manifest["config"]
     used = {
-        kind: max(len(part) for part in getattr(bundle, kind))
-        for kind in ("program", "table", "weight")
+        kind: max(len(words) for part in getattr(bundle, kind) for words in part)
+        for kind in ("code", "table")
     }
     return {
         "network": manifest["network"],
@@ -206,6 +206,7 @@ def info_report(bundle: Bundle) -> dict[str, Any]:
         "input": manifest["input"]["shape"],
         "output": manifest["output"]["shape"],
         "layers": len(manifest["layers"]),
+        "parts": len(bundle.parts),
         "predicted_cycles": manifest["predicted_cycles"],
         "words": {kind: f"{count} of {config[f'{kind}_depth']}" for kind, count in used.items()},
     }

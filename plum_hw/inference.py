@@ -106,7 +106,7 @@ def run_images(
     PlumHostError : a device that cannot be used, or images of another shape or type
     """
     # Wrong images are an error before a device is built or opened.
-    bundle.pack_images(images[:1])
+    bundle.check_images(images)
     with console.Activity() as activity:
         measured, counted = _run(bundle, images, device, activity)
         golden = measured if device == "golden" else _run(bundle, images, "golden", activity)[0]
@@ -141,7 +141,7 @@ def _run(
         session.load(bundle)
         activity.step(f"{device}: images", total=len(images))
         result = session.run(images, progress=activity.done)
-        fits = len(bundle.manifest["layers"]) <= config["layer_counters"]
+        fits = max(bundle.parts) <= config["layer_counters"]
         return result, session.layer_cycles() if fits else None
 
 

@@ -10,12 +10,29 @@ from rich.table import Table
 
 from plum_host.bundle import Bundle
 
-_KEYS = ("name", "op", "cycles", "beats", "macs", "density", "group", "lane_use", "bound_by")
+_KEYS = (
+    "name",
+    "op",
+    "cycles",
+    "beats",
+    "macs",
+    "density",
+    "group",
+    "split",
+    "lane_use",
+    "bound_by",
+)
 
 
 def layers_report(bundle: Bundle, counted: Sequence[int] | None = None) -> list[dict[str, Any]]:
     """One entry a layer; `counted` adds the cycles that a device counted."""
-    layers = [{key: layer[key] for key in _KEYS} for layer in bundle.manifest["layers"]]
+    layers = [
+        {
+            **{key: layer[key] for key in _KEYS},
+            "stalls": {"drain": layer["drain_stalls"], "emitter": layer["emit_stalls"]},
+        }
+        for layer in bundle.manifest["layers"]
+    ]
     for layer, cycles in zip(layers, counted or (), strict=False):
         layer["simulated_cycles"] = int(cycles)
     return layers
@@ -27,33 +44,46 @@ def cycles_report(bundle: Bundle) -> dict[str, Any]:
     return {
         "network": manifest["network"]["name"],
         "array": manifest["config"]["name"],
+        "clusters": manifest["config"]["clusters"],
+        "parts": len(bundle.parts),
         "predicted_cycles": manifest["predicted_cycles"],
         "layers": layers_report(bundle),
     }
 
 
+def layer_row(layer: dict[str, Any]) -> dict[str, str]:
+    """A layer's figures as text, by heading."""
+    rows, filters = layer["split"]
+    return {
+        "cycles": f"{layer['cycles']:,}",
+        "beats": f"{layer['beats']:,}",
+        "density": "-" if layer["density"] is None else f"{layer['density']:.3f}",
+        "T": str(layer["group"]),
+        "RxF": f"{rows}x{filters}",
+        "lanes": f"{100 * layer['lane_use']:.0f} %",
+        "stalls": f"{layer['stalls']['drain']:,}+{layer['stalls']['emitter']:,}",
+        "bound by": layer["bound_by"],
+    }
+
+
 def cycles_table(bundle: Bundle) -> Table:
-    """The prediction as a table of at most 80 columns, unless layers have long names."""
+    """The prediction as a table of at most 80 columns, unless layers have long names.
+
+    Stalls are those by the drain, and by the emitter, summed over the clusters.
+    """
     report = cycles_report(bundle)
     layers, total = report["layers"], report["predicted_cycles"]
-    title = f"{report['network']} on {report['array']}"
+    macs = sum(layer["macs"] for layer in layers)
+    title = f"{report['network']} on {report['array']}, {macs:,} MAC"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("layer", overflow="fold")
-    for heading in ("cycles", "share", "kMAC", "density", "T", "lanes"):
+    headings = ("cycles", "share", "density", "T", "RxF", "lanes", "stalls")
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("bound by", no_wrap=True)
     for layer in layers:
-        table.add_row(
-            layer["name"],
-            f"{layer['cycles']:,}",
-            f"{100 * layer['cycles'] / max(1, total):.0f} %",
-            f"{layer['macs'] / 1000:,.1f}",
-            "-" if layer["density"] is None else f"{layer['density']:.3f}",
-            str(layer["group"]),
-            f"{100 * layer['lane_use']:.0f} %",
-            layer["bound_by"],
-        )
+        row = {**layer_row(layer), "share": f"{100 * layer['cycles'] / max(1, total):.0f} %"}
+        table.add_row(layer["name"], *(row[heading] for heading in (*headings, "bound by")))
     table.add_section()
-    macs = sum(layer["macs"] for layer in layers)
-    table.add_row("all layers", f"{total:,}", "", f"{macs / 1000:,.1f}", style="bold")
+    table.add_row("all layers", f"{total:,}", style="bold")
     return table

@@ -116,9 +116,15 @@ class Builder:
         self.bits[name] = LOGIT_BITS
         return name
 
-    def maxpool(self, name: str, source: str) -> str:
-        """The largest of two by two pixels."""
-        layer = MaxPool(name=name, inputs=(source,), kernel=(2, 2), stride=2)
+    def maxpool(self, name: str, source: str, kernel: int = 2, padding: int = 0) -> str:
+        """The largest of a square of pixels, with stride 2."""
+        layer = MaxPool(
+            name=name,
+            inputs=(source,),
+            kernel=(kernel, kernel),
+            stride=2,
+            padding=(padding, padding),
+        )
         return self._append(layer, self.bits[source], None)
 
     # ---- parts -----------------------------------------------------------------------------------

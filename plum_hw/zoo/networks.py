@@ -53,6 +53,15 @@ def _resnet8(options: Options) -> Builder:
     return _resnet("resnet8", options, (3, 32, 32), (1, 1, 1))
 
 
+def _resnet18(options: Options) -> Builder:
+    """ResNet-18 for ImageNet, with 1x1 shortcuts (arXiv 1512.03385, table 1)."""
+    net = Builder("resnet18", (3, 224, 224), options)
+    stem = net.conv("stem", "image", 64, (7, 7), stride=2, scheme="int8")
+    pool = net.maxpool("pool", stem, kernel=3, padding=1)
+    net.logits("fc", _residual_stages(net, pool, (64, 128, 256, 512), (2, 2, 2, 2)), 1000)
+    return net
+
+
 def _fashion(options: Options) -> Builder:
     """The shape of the shipped network (`plum_models.networks`), without its learned offsets."""
     return _resnet("fashion", options, (1, 28, 28), (1, 1, 2))
@@ -129,6 +138,7 @@ def _layer_l(options: Options) -> Builder:
 _BUILDERS: dict[str, Callable[[Options], Builder]] = {
     "resnet20": _resnet20,
     "resnet8": _resnet8,
+    "resnet18": _resnet18,
     "dscnn": _dscnn,
     "mobilenet025": _mobilenet025,
     "autoencoder": _autoencoder,

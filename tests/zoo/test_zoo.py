@@ -16,6 +16,7 @@ from plum_hw.zoo import NAMES, SCHEMES, Options, build
 PUBLISHED = {
     "resnet20": 40.8,
     "resnet8": 12.5,
+    "resnet18": 1814,
     "dscnn": 2.66,
     "mobilenet025": 7.49,
     "autoencoder": 0.264,
@@ -24,6 +25,7 @@ PUBLISHED = {
 OUTPUTS = {
     "resnet20": 10,
     "resnet8": 10,
+    "resnet18": 1000,
     "dscnn": 12,
     "mobilenet025": 2,
     "autoencoder": 640,
