@@ -26,33 +26,50 @@ Array = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LayerCode:
-    """One decoded layer.
+    """One layer of one cluster, decoded.
 
-    *Members*: ``fields`` of its descriptor; ``segments`` and ``constants``, an int64 array for each
-    field; ``masks`` uint32 [filters, words of a filter] (one row if they are shared); ``entries``,
-    an array for each field of the scatter entries, and ``vector``, that of each entry.
+    *Members*: ``fields`` of its descriptor; ``window_segments``, ``segments`` and ``constants`` (of
+    all filter numbers), an int64 array for each field; ``window_masks`` uint32 [0 or 1, words of
+    the window pass], ``masks`` uint32 [passes, words of a pass] (one row if they are shared):
+    `mask_bits` of each word, whole words of residual segments; ``entries``, an array for each field
+    of the scatter entries, and ``vector``, that of each entry.
+
+    A cluster with nothing to do has no pass, and none of these.
     """
 
     fields: dict[str, int]
+    window_segments: dict[str, Array]
     segments: dict[str, Array]
+    window_masks: Words
     masks: Words
     constants: dict[str, Array]
     entries: dict[str, Array]
 
     @property
+    def window(self) -> bool:
+        """Whether every vector begins with a window sum."""
+        return self.fields["window_segments"] > 0
+
+    @property
     def terms(self) -> int:
         """Products that the emitter adds up for each lane."""
-        return 1 + self.fields["window"] + self.fields["residual"]
+        return 1 + self.window + self.fields["residual"]
 
     @property
-    def emitted(self) -> int:
-        """Filters that the emitter sees: all but the window sum."""
-        return self.fields["filters"] - self.fields["window"]
+    def residual_words(self) -> NDArray[np.bool_]:
+        """Which words of a pass are addresses of residuals: [words of a pass]."""
+        return self.segments["residual"].astype(bool).repeat(self.segments["words"])
 
-    @property
-    def last_entries(self) -> int:
-        """Scatter entries of the last vector."""
-        return int((self.entries["vector"] == self.fields["vectors"] - 1).sum())
+    def filter_number(self, number: int, bank: int) -> int | None:
+        """Number of the filter that a pass completes with a segment's ``bank``; None if the pass is
+        the odd one and that filter is missing.
+        """
+        fields = self.fields
+        if not fields["pair"]:
+            return number
+        if fields["odd"] and bank == 0 and number == fields["passes"] - 1:
+            return None
+        return 2 * number + bank
 
 
 def unpack_records(layout: Layout, words: Words) -> dict[str, Array]:
@@ -79,35 +96,56 @@ def _take(memory: Words, first: int, count: int) -> Words:
     return memory[(first + np.arange(count)) % len(memory)]
 
 
-def decode_layer(
-    config: ArrayConfig, program: Words, table: Words, weight: Words, address: int
-) -> LayerCode:
-    """Decode the layer whose descriptor begins at ``address`` of program memory.
+def decode_layer(config: ArrayConfig, code: Words, table: Words, address: int) -> LayerCode:
+    """Decode the layer whose descriptor begins at ``address`` of a cluster's code memory.
 
-    program, table, weight : whole memories, 2**address_bits words each
+    code, table : whole memories, 2**address_bits words each
 
     Raises ValueError if a scatter list never ends.
     """
     layout = layer_layout(config)
-    fields = layout.unpack(_take(program, address, layout.words).tolist())
-    segments = unpack_records(
-        segment_layout(config), _take(program, fields["segment_ptr"], fields["segments"])[:, None]
+    fields = layout.unpack(_take(code, address, layout.words).tolist())
+    passes = fields["passes"]
+    windows = fields["window_segments"] if passes else 0
+    count = fields["segments"] if passes else 0
+    both = unpack_records(
+        segment_layout(config), _take(code, fields["segment_ptr"], windows + count)[:, None]
     )
-    words = int(segments["words"].sum())
-    rows = 1 if fields["shared_masks"] else fields["filters"]
-    masks = _take(weight, fields["weight_ptr"], rows * words).reshape(rows, words)
-    emitted = fields["filters"] - fields["window"]
-    requant = requant_layout(config)
-    constants = unpack_records(
-        requant,
-        _take(table, fields["table_ptr"], emitted * requant.words).reshape(emitted, requant.words),
+    window_segments = {name: values[:windows] for name, values in both.items()}
+    segments = {name: values[windows:] for name, values in both.items()}
+
+    window_words, words = int(window_segments["words"].sum()), int(segments["words"].sum())
+    rows = min(1, passes) if fields["shared_masks"] else passes
+    pointer = fields["weight_ptr"]
+    window_masks = _take(code, pointer, window_words).reshape(min(1, windows), window_words)
+    masks = _take(code, pointer + window_words, rows * words).reshape(rows, words)
+    bits = np.uint32((1 << config.mask_bits) - 1)
+    result = LayerCode(
+        fields,
+        window_segments,
+        segments,
+        window_masks & bits,
+        masks,
+        _constants(config, table, fields),
+        _lists(config, table, fields),
     )
-    return LayerCode(fields, segments, masks, constants, _lists(config, table, fields))
+    masks[:, ~result.residual_words] &= bits
+    return result
+
+
+def _constants(config: ArrayConfig, table: Words, fields: dict[str, int]) -> dict[str, Array]:
+    """Constants of all filter numbers, also of the one that the odd pass lacks."""
+    layout = requant_layout(config)
+    filters = fields["passes"] * (1 + fields["pair"])
+    words = _take(table, fields["table_ptr"], filters * layout.words)
+    return unpack_records(layout, words.reshape(filters, layout.words))
 
 
 def _lists(config: ArrayConfig, table: Words, fields: dict[str, int]) -> dict[str, Array]:
     """Scatter entries of all vectors, one list after the other; none if nothing is written."""
-    lists = 0 if fields["wide"] else 1 if fields["reduce"] else fields["vectors"]
+    lists = 1 if fields["reduce"] else fields["vectors"]
+    if not fields["passes"] or (fields["reduce"] and fields["wide"]):
+        lists = 0
     layout = scatter_layout(config)
     last_bit = layout.bits - 1
     words = _take(table, fields["scatter_ptr"], len(table))

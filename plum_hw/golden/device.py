@@ -48,7 +48,7 @@ class GoldenDevice:
 
     def __init__(self, config: ArrayConfig) -> None:
         self.config = config
-        self.machines = [Machine(config) for _ in range(config.clusters)]
+        self.machine = Machine(config)
         self._deframer = Deframer(config.packet_bytes)
         self._words = space_words(config)
 
@@ -97,8 +97,7 @@ class GoldenDevice:
         _require(cluster == BROADCAST or cluster < self.config.clusters, Status.BAD_ADDRESS)
         _require(len(data) % SPACE_BYTES[space] == 0, Status.BAD_LENGTH)
         self._require_range(space, address, len(data) // SPACE_BYTES[space])
-        for machine in self.machines if cluster == BROADCAST else [self.machines[cluster]]:
-            machine.write(space, address, data)
+        self.machine.write(space, address, data, None if cluster == BROADCAST else cluster)
         return b""
 
     def _read(self, arguments: bytes) -> bytes:
@@ -109,23 +108,21 @@ class GoldenDevice:
         room = self.config.packet_bytes - _HEADER_BYTES
         _require(count * SPACE_BYTES[space] <= room, Status.BAD_LENGTH)
         self._require_range(space, address, count)
-        return self.machines[cluster].read(space, address, count)
+        return self.machine.read(space, address, count, cluster)
 
     def _run(self, arguments: bytes) -> bytes:
         _require(len(arguments) == _RUN_ARGUMENTS.size, Status.BAD_LENGTH)
         program, layers = _RUN_ARGUMENTS.unpack(arguments)
         _require(layers > 0, Status.BAD_ADDRESS)
-        self._require_range(Space.PROGRAM, program, layers * layer_layout(self.config).words)
+        self._require_range(Space.CODE, program, layers * layer_layout(self.config).words)
         try:
-            for machine in self.machines:
-                machine.run(program, layers)
+            self.machine.run(program, layers)
         except Exception:
             # A device that is given nonsense does not fall over; what the model does with a program
             # that no compiler makes is of no interest.
             raise _RefusedError(Status.ABORTED) from None
-        cycles = max(int(machine.counters[Counter.CYCLES]) for machine in self.machines)
-        results = max(machine.result_count for machine in self.machines)
-        return struct.pack("<IH", cycles, results)
+        cycles = int(self.machine.counters[Counter.CYCLES])
+        return struct.pack("<IH", cycles, self.machine.result_count)
 
     def _space(self, number: int) -> Space:
         _require(number in self._words, Status.BAD_ADDRESS)

@@ -1,20 +1,19 @@
-"""One layer of a program, prepared for NumPy: products of matrices instead of beats.
+"""One layer of one cluster, prepared for NumPy: products of matrices instead of beats.
 
 A lane accumulator is linear in the activations until it is drained, so the mask words up to each
 drain become one matrix of coefficients. Registers wrap as the gateware's do, and where one does,
-`Kernel.run` says so.
+`Kernel.run` says so. Which sums an emission reads is checked once, by the rules of compiled
+programs; then banks need no simulation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plum_hw.compiler.cycles import LayerCycles, layer_cycles
 from plum_hw.compiler.decode import LayerCode
 from plum_hw.config import SHIFTS, ArrayConfig
 from plum_hw.layouts import DrainOp, Select, Start
@@ -36,16 +35,51 @@ class MachineError(Exception):
 class _Drain:
     """One drain.
 
-    *Members*: ``offsets`` of the activations that the lanes hold, [n]; ``matrix``, how often, float
-    [filters or 1, n]; ``lanes``, the lane that each lane takes, or the number of lanes for a zero;
-    ``op``; ``negate``.
+    *Members*: ``addresses`` of the activations that the lanes have added, [vectors, n] or [passes,
+    vectors, n]; ``matrix``, how often, float [passes or 1, n]; ``lanes``, the lane that each lane
+    takes, or the number of lanes for a zero; ``op``; ``negate``.
     """
 
-    offsets: Array
+    addresses: Array
     matrix: Array
     lanes: Array
     op: DrainOp
     negate: bool
+
+
+@dataclass
+class _Sums:
+    """What a vector's drains add up, for each pass: the sums of a filter, window or residual.
+
+    *Members*: ``drains``; ``emitted``, whether an emission of this pass has read it.
+    """
+
+    drains: list[_Drain] = field(default_factory=list)
+    emitted: bool = False
+
+    def add(self, drain: _Drain, what: str) -> None:
+        """One more drain. Raises `MachineError` where the sums have no value of their own."""
+        if self.emitted:
+            raise MachineError(f"a drain changes {what} after their emission")
+        if (not self.drains) != (drain.op == DrainOp.SET):
+            raise MachineError(f"the first drain of {what} must have op SET, no other may")
+        self.drains.append(drain)
+
+
+@dataclass(frozen=True)
+class Writes:
+    """The bytes that a cluster writes in a layer, in the order of time.
+
+    *Members*: ``target``, flat index into a cluster's activation memory; ``source``, into the
+    layer's outputs [filters, vectors, lanes], or their number for a zero; ``order`` of the filter
+    and vector; ``dest`` and ``grouped``, who receives it.
+    """
+
+    target: Array
+    source: Array
+    order: Array
+    dest: Array
+    grouped: Array
 
 
 def _product(matrix: Array, inputs: Array) -> Array:
@@ -64,73 +98,174 @@ def _wrap_signed(values: Array, bits: int) -> Array:
     return ((values + half) & ((1 << bits) - 1)) - half
 
 
+def _require(condition: bool, text: str) -> None:
+    if not condition:
+        raise MachineError(text)
+
+
 class Kernel:
-    """A decoded layer, ready to run.
+    """A decoded layer of one cluster, ready to run.
 
-    *Members*: ``code``; ``cycles``, as the gateware would count them.
+    *Members*: ``code``; ``size``, the outputs' number (results, if ``wide``); ``writes``;
+    ``results``, addresses in result memory, if ``wide``; ``reads``, vectors of activation memory
+    that the lanes add; ``residuals`` [filters, vectors], vectors that are read as residuals.
 
-    Raises `MachineError` if the layer reads activations that it has written, or adds to what an
-    earlier filter left.
+    Outputs are of the filters in the order of emission, [filters, vectors, lanes].
+
+    Raises `MachineError` if the program adds to what was left from before, or reads sums at a time
+    when they are no filter's.
     """
 
     def __init__(self, config: ArrayConfig, code: LayerCode) -> None:
         self.config = config
         self.code = code
-        self.cycles: LayerCycles = layer_cycles(config, code)
-        self._wrap = (1 << config.act_addr_bits) - 1
         fields = code.fields
-        self._vectors = np.arange(1 if fields["reduce"] else fields["vectors"])
-        self._filters = np.arange(fields["filters"])
-        self._drains = list(self._decode_drains())
-        self._reads = [self._addresses(drain) for drain in self._drains]
-        channels = np.arange(code.emitted)
-        self._residuals = (
-            fields["res_base"] + self._vectors * fields["res_step"] + channels[:, None]
-        ) & self._wrap
-        self._target, self._source = self._decode_entries()
+        self._wrap = (1 << config.act_addr_bits) - 1
+        vectors = fields["vectors"] if fields["passes"] else 0
+        _require(not fields["reduce"] or vectors <= 1, "a reduction has more than one vector")
+        _require(
+            not (fields["pair"] and fields["filter_step"]), "a pair of filters has a filter step"
+        )
+        self._vectors = np.arange(vectors)
+        self._filters = self._emission_order()
+        self._window = _Sums()
+        self._sums = [_Sums() for _ in range(1 + fields["pair"])]
+        self.residuals = np.zeros((0, vectors), np.int64)
+        if vectors:
+            self._decode()
+        self.wide = bool(fields["reduce"] and fields["wide"])
+        self.size = len(self._filters) * vectors * (1 if self.wide else config.lanes)
+        self._channels = code.constants["channel"][self._filters]
+        self.results = np.zeros(0, np.int64)
+        if self.wide:
+            address = fields["out_base"] + self._channels
+            self.results = address & ((1 << max(config.act_addr_bits, 12)) - 1)
+        self.writes = self._decode_writes()
+        self.reads = self._read_vectors()
         self._used = self._used_lanes()
-        self._check_hazards()
 
     # ---- preparation -----------------------------------------------------------------------------
 
-    def _decode_drains(self) -> Iterator[_Drain]:
-        config, segments = self.config, self.code.segments
-        rows = len(self.code.masks)
+    def _emission_order(self) -> Array:
+        """Numbers of the filters."""
+        banks = range(1 + self.code.fields["pair"])
+        numbers = [
+            self.code.filter_number(number, bank)
+            for number in range(self.code.fields["passes"])
+            for bank in banks
+        ]
+        return np.array([number for number in numbers if number is not None], np.int64)
+
+    def _decode(self) -> None:
+        """All drains of a vector, and checks that every emission finds its sums."""
+        code, fields = self.code, self.code.fields
+        for index, drain in self._chains(code.window_segments, code.window_masks, 0):
+            _require(not code.window_segments["emit"][index], "a window sum is emitted")
+            _require(not code.window_segments["residual"][index], "a window sum has a residual")
+            self._window.add(drain, "window sums")
+
+        # A residual is kept beside the sums of its filter, or, with a window sum, in the one place
+        # that is left: then it must not come before the emission of the filter before.
+        segments, pair = code.segments, bool(fields["pair"])
+        pending: list[int] = []
+        residuals: dict[int, Array] = {}
+        ramp = fields["filter_step"] * np.arange(fields["passes"])
+        for index, drain in self._chains(segments, code.masks, fields["filter_step"]):
+            bank = int(segments["bank"][index]) if pair else 0
+            sums = self._sums[bank]
+            if segments["residual"][index]:
+                what = "residuals"
+                _require(bool(fields["residual"]), "a layer without residual reads one")
+                _require(not sums.emitted and bank not in residuals, f"a drain changes {what}")
+                _require(not pending or not code.window, f"{what} of two filters are kept at once")
+                _require(
+                    drain.op == DrainOp.SET and not drain.negate and not segments["shift"][index],
+                    f"{what} are drained with an op other than SET, negated or shifted",
+                )
+                pending.append(bank)
+                first = int(segments["words"][:index].sum())
+                rows = (code.masks[:, first].astype(np.int64) + ramp) & self._wrap
+                step = fields["res_base"] + self._vectors * fields["res_step"]
+                residuals[bank] = (rows[:, None] + step) & self._wrap
+            else:
+                sums.add(drain, "sums")
+            if segments["emit"][index]:
+                _require(bool(sums.drains) and not sums.emitted, "an emission has no sums")
+                _require(
+                    bank == 0 or self._sums[0].emitted, "the second of a pair is emitted first"
+                )
+                if fields["residual"]:
+                    _require(bank in pending, "a filter has no residual")
+                    pending.remove(bank)
+                sums.emitted = True
+        _require(all(sums.emitted for sums in self._sums), "a filter is not emitted")
+        _require(not code.window or bool(self._window.drains), "a window sum is not drained")
+        if residuals:
+            both = np.stack([residuals[bank] for bank in sorted(residuals)], axis=1)
+            numbered = both.reshape(-1, len(self._vectors))
+            self.residuals = numbered[self._filters]
+
+    def _chains(
+        self, segments: dict[str, Array], masks: Array, filter_step: int
+    ) -> list[tuple[int, _Drain]]:
+        """The drains of a pass, each with the number of the segment that it ends."""
+        config = self.config
+        rows = len(masks)
         bits = np.unpackbits(
-            self.code.masks.astype("<u4").view(np.uint8).reshape(rows, -1, 4),
-            axis=2,
-            bitorder="little",
+            masks.astype("<u4").view(np.uint8).reshape(rows, -1, 4), axis=2, bitorder="little"
         )[:, :, : config.mask_bits]
         offsets = np.zeros(0, np.int64)
         matrix = np.zeros((rows, 0), np.int64)
         word = 0
-        for index in range(self.code.fields["segments"]):
+        found: list[tuple[int, _Drain]] = []
+        residual = True  # what the lanes hold may not be added to
+        for index in range(len(segments["words"])):
             start, words = int(segments["start"][index]), int(segments["words"][index])
-            if index == 0 and start != Start.CLEAR:
-                raise MachineError("the first segment adds to what the last filter left")
+            if residual and start != Start.CLEAR:
+                raise MachineError("a segment adds to what the last filter or a residual left")
+            residual = bool(segments["residual"][index])
             if start == Start.CLEAR:
                 offsets, matrix = offsets[:0], matrix[:, :0]
             elif start == Start.DOUBLE:
                 matrix = (2 * matrix) & ((1 << config.acc_bits) - 1)
-            part = bits[:, word : word + words].reshape(rows, -1)
-            used = np.flatnonzero(part.any(axis=0))
-            offsets = np.concatenate([offsets, segments["offset"][index] + used])
-            matrix = np.concatenate([matrix, part[:, used].astype(np.int64)], axis=1)
+            if residual:
+                _require(words == 1, "a residual has more than one word")
+                _require(bool(segments["drain"][index]), "a residual is not drained")
+            else:
+                part = bits[:, word : word + words].reshape(rows, -1)
+                used = np.flatnonzero(part.any(axis=0))
+                offsets = np.concatenate([offsets, segments["offset"][index] + used])
+                matrix = np.concatenate([matrix, part[:, used].astype(np.int64)], axis=1)
             word += words
             if not segments["drain"][index]:
+                _require(not segments["emit"][index], "an emission without a drain")
                 continue
-            merged, inverse = np.unique(offsets & self._wrap, return_inverse=True)
-            total = np.zeros((rows, len(merged)), np.int64)
-            np.add.at(total.T, inverse, matrix.T)
-            offsets, matrix = merged, total
-            peak = int(matrix.sum(axis=1).max(initial=0)) << config.act_bits
-            yield _Drain(
-                offsets,
-                matrix.astype(np.float32 if peak < 1 << 24 else np.float64),
-                self._aligned(int(segments["shift"][index])),
-                DrainOp(int(segments["op"][index])),
-                bool(segments["negate"][index]),
-            )
+            offsets, matrix = self._merged(offsets, matrix)
+            found.append((index, self._drain(segments, index, offsets, matrix, filter_step)))
+        return found
+
+    def _merged(self, offsets: Array, matrix: Array) -> tuple[Array, Array]:
+        """The same sums with every address once."""
+        merged, inverse = np.unique(offsets & self._wrap, return_inverse=True)
+        total = np.zeros((len(matrix), len(merged)), np.int64)
+        np.add.at(total.T, inverse, matrix.T)
+        return merged, total
+
+    def _drain(
+        self, segments: dict[str, Array], index: int, offsets: Array, matrix: Array, step: int
+    ) -> _Drain:
+        fields = self.code.fields
+        addresses = fields["in_base"] + self._vectors[:, None] * fields["in_step"] + offsets
+        if step:
+            addresses = addresses + np.arange(fields["passes"])[:, None, None]
+        peak = int(matrix.sum(axis=1).max(initial=0)) << self.config.act_bits
+        return _Drain(
+            addresses & self._wrap,
+            matrix.astype(np.float32 if peak < 1 << 24 else np.float64),
+            self._aligned(int(segments["shift"][index])),
+            DrainOp(int(segments["op"][index])),
+            bool(segments["negate"][index]),
+        )
 
     def _aligned(self, shift: int) -> Array:
         """The lane that each lane takes; one beyond the last for a zero."""
@@ -142,14 +277,14 @@ class Kernel:
         inside &= strip[source.clip(0, config.lanes - 1)] == strip
         return np.where(inside, source, config.lanes)
 
-    def _decode_entries(self) -> tuple[Array, Array]:
-        """All bytes that the layer writes: flat index into activation memory, and into the layer's
-        outputs [filters, vectors, lanes] followed by one zero.
-        """
+    def _decode_writes(self) -> Writes:
         config, code = self.config, self.code
         entries, size = code.entries, config.group_lanes
         if not len(entries["offset"]):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+            return Writes(*[np.zeros(0, np.int64)] * 5)
+        for name in ("source", "target"):
+            worst = int(entries[name].max())
+            _require(worst < config.groups, f"an entry's {name} is {worst} of {config.groups}")
         lane = np.arange(size)
         straight = (entries["select"] == Select.STRAIGHT)[:, None]
         odd = (entries["select"] == Select.ODD)[:, None]
@@ -162,90 +297,83 @@ class Kernel:
         else:
             pixel = source < entries["count"][:, None]
             source = source + size * entries["source"][:, None]
-        channel = np.arange(code.emitted)[:, None, None]
         vectors = len(self._vectors)
-        zero = code.emitted * vectors * config.lanes
-        outputs = (channel * vectors + entries["vector"][:, None]) * config.lanes + source
-        address = (code.fields["out_base"] + entries["offset"][:, None] + channel) & self._wrap
-        written = np.broadcast_to(written, outputs.shape)
-        targets = address * config.lanes + target
-        return targets[written], np.where(pixel, outputs, zero)[written]
+        number = np.arange(len(self._filters))[:, None, None]
+        outputs = (number * vectors + entries["vector"][:, None]) * config.lanes + source
+        address = code.fields["out_base"] + entries["offset"][:, None]
+        address = (address + self._channels[:, None, None]) & self._wrap
+        order = entries["vector"][:, None] * len(self._filters) + number
+        full = np.broadcast_arrays(
+            address * config.lanes + target,
+            np.where(pixel, outputs, self.size),
+            order,
+            entries["dest"][:, None],
+            entries["grouped"][:, None],
+        )
+        kept = np.broadcast_to(written, outputs.shape)
+        flat = [item[kept] for item in full]
+        in_time = np.argsort(flat[2], kind="stable")
+        return Writes(*[item[in_time] for item in flat])
 
     def _used_lanes(self) -> Array:
         """Lanes whose sums matter, bool [vectors, lanes]: the others add up what lies beside a map,
         and may overflow.
         """
-        used = np.zeros((self.code.emitted, len(self._vectors), self.config.lanes), bool)
+        used = np.zeros((len(self._filters), len(self._vectors), self.config.lanes), bool)
         if self.code.fields["reduce"]:
             return np.ones(used.shape[1:], bool)
-        used.reshape(-1)[self._source[self._source < used.size]] = True
+        used.reshape(-1)[self.writes.source[self.writes.source < used.size]] = True
         return np.asarray(used.any(axis=0))
 
-    def _check_hazards(self) -> None:
-        config, lanes = self.config, self.config.lanes
-        written = np.zeros(1 << config.act_addr_bits, bool)
-        written[self._target // lanes] = True
-        for addresses in self._reads:
-            if written[addresses].any():
-                raise MachineError("the layer reads activations that it has written")
-        if not self.code.fields["residual"]:
-            return
-        # Filter by filter, vector by vector, a residual is read before the output is written.
-        order = np.arange(self._residuals.size).reshape(self._residuals.shape[::-1]).T
-        read = np.full(len(written), -1)
-        read[self._residuals] = order
-        pixels = self._source < self.code.emitted * len(self._vectors) * lanes
-        channel, vector = np.divmod(self._source[pixels] // lanes, len(self._vectors))
-        if (order[channel, vector] < read[self._target[pixels] // lanes]).any():
-            raise MachineError("the layer reads a residual that it has written")
-
-    def _addresses(self, drain: _Drain) -> Array:
-        """Vectors that a drain's lanes have added: [vectors, n], or [filters, vectors, n]."""
-        fields = self.code.fields
-        window = fields["in_base"] + self._vectors[:, None] * fields["in_step"] + drain.offsets
-        if fields["filter_step"]:
-            channels = np.maximum(self._filters - fields["window"], 0)
-            window = window + channels[:, None, None]
-        return window & self._wrap
+    def _read_vectors(self) -> Array:
+        reads = np.zeros(1 << self.config.act_addr_bits, bool)
+        for sums in (self._window, *self._sums):
+            for drain in sums.drains:
+                reads[drain.addresses] = True
+        return reads
 
     # ---- execution -------------------------------------------------------------------------------
 
-    def run(self, activation: Array, report: set[str]) -> Array | None:
-        """Run the layer on activation memory, uint8 [depth, lanes]. Returns its 32-bit results,
-        or None if it writes activations. Names of registers that overflow go into ``report``.
+    def run(self, activation: Array, report: set[str]) -> Array:
+        """Run the layer on the activation memory as it was before, uint8 [depth, lanes]. Returns
+        the outputs, uint8 [size], or 32-bit results, uint32 [size], if ``wide``. Names of registers
+        that overflow go into ``report``.
         """
-        fields, constants, config = self.code.fields, self.code.constants, self.config
-        sums = self._sums(activation, report)
-        window = sums[: fields["window"]]
-        sums = sums[fields["window"] :]
+        code, config = self.code, self.config
+        fields = code.fields
+        if not self.size:
+            return np.zeros(0, np.uint8)
+        constants = {key: code.constants[key][self._filters] for key in code.constants}
+        passes = fields["passes"]
+        banks = [self._add_up(sums, passes, activation, report) for sums in self._sums]
+        sums = np.stack(banks, axis=1).reshape(-1, *banks[0].shape[1:])[self._filters]
         t = constants["scale"][:, None, None] * sums
-        if fields["window"]:
+        if code.window:
+            window = self._add_up(self._window, 1, activation, report)
             t += constants["window"][:, None, None] * window
         if fields["residual"]:
-            t += constants["residual"][:, None, None] * activation[self._residuals]
+            t += constants["residual"][:, None, None] * activation[self.residuals]
         if fields["reduce"]:
             t = t.sum(axis=2, keepdims=True)
         t += constants["bias"][:, None, None]
         wrapped = _wrap_signed(t, config.bias_bits)
         if ((wrapped != t) & (self._used if not fields["reduce"] else True)).any():
             report.add("bias_bits")
-        if fields["wide"]:
-            return wrapped[:, 0, 0].astype(np.uint32)
+        if self.wide:
+            return wrapped.ravel().astype(np.uint32)
         y = (wrapped >> SHIFTS[fields["shift"]]).clip(0, (1 << fields["out_bits"]) - 1)
         y &= (1 << config.act_bits) - 1
         if fields["reduce"]:
             y = np.concatenate([y, np.zeros((*y.shape[:2], config.lanes - 1), y.dtype)], axis=2)
-        flat = np.append(y.astype(np.uint8).ravel(), np.uint8(0))
-        activation.reshape(-1)[self._target] = flat[self._source]
-        return None
+        return y.astype(np.uint8).ravel()
 
-    def _sums(self, activation: Array, report: set[str]) -> Array:
-        """Drain accumulators of all filters: int64 [filters, vectors, lanes]."""
+    def _add_up(self, total: _Sums, passes: int, activation: Array, report: set[str]) -> Array:
+        """Drain accumulators of a bank in all passes: int64 [passes, vectors, lanes]."""
         config = self.config
-        shape = (len(self._filters), len(self._vectors), config.lanes)
+        shape = (passes, len(self._vectors), config.lanes)
         sums = np.zeros(shape, np.int64)
-        for drain, addresses in zip(self._drains, self._reads, strict=True):
-            lanes = self._lanes(activation[addresses], drain.matrix)
+        for drain in total.drains:
+            lanes = self._lanes(activation, drain)
             lanes = np.concatenate([lanes, np.zeros((*lanes.shape[:2], 1), np.int64)], axis=2)
             aligned = lanes[:, :, drain.lanes]
             value = aligned & ((1 << config.acc_bits) - 1)
@@ -266,14 +394,12 @@ class Kernel:
                 report.add("sum_bits")
         return sums
 
-    def _lanes(self, inputs: Array, matrix: Array) -> Array:
-        """Lane accumulators at a drain, before they wrap: int64 [filters, vectors, lanes].
-
-        inputs : what they add, uint8 [vectors, n, lanes], or with a filter step [filters, ...]
-        """
-        inputs = inputs.astype(matrix.dtype)
-        if self.code.fields["filter_step"]:
-            rows = np.broadcast_to(matrix, (len(self._filters), matrix.shape[1]))
+    def _lanes(self, activation: Array, drain: _Drain) -> Array:
+        """Lane accumulators at a drain, before they wrap: int64 [passes or 1, vectors, lanes]."""
+        matrix = drain.matrix
+        inputs = activation[drain.addresses].astype(matrix.dtype)
+        if inputs.ndim == 4:
+            rows = np.broadcast_to(matrix, (len(inputs), matrix.shape[1]))
             result = np.einsum("fn,fvnl->fvl", rows, inputs)
         else:
             result = _product(matrix, inputs).swapaxes(0, 1)

@@ -5,6 +5,8 @@ Registers have the gateware's widths and wrap as they do; cycles are those of th
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,13 @@ from plum_hw.layouts import (
     layer_layout,
 )
 
-from .kernel import Kernel, MachineError
+from .kernel import MachineError
+from .layer import Layer
 
 __all__ = ["AddressError", "Machine", "MachineError"]
+
+#: Decoded programs that are kept, for networks that are loaded part by part.
+_KEPT_PROGRAMS = 8
 
 
 class AddressError(ValueError):
@@ -34,101 +40,118 @@ class AddressError(ValueError):
 
 
 class Machine:
-    """One cluster with its memories.
+    """A device: all clusters with their memories.
 
     *Parameters*: ``config``.
 
-    *Members*: ``program``, ``table``, ``weight``, ``results``, ``counters``, uint32;
-    ``activation``, uint8 [vectors, lanes]; ``result_count`` of the last run; ``overflows``, what
-    overflowed in the last run, as (layer number, register's knob): nothing in a compiled program.
+    *Members*: ``code``, ``table``, uint32 [clusters, words]; ``activation``, uint8 [clusters,
+    vectors, lanes]; of the device ``results``, ``counters``, uint32; ``result_count`` of the last
+    run; ``overflows``, what overflowed in the last run or image, as (layer number, register's
+    knob): nothing in a compiled program.
 
-    Program, table and weight memory are changed by `write` only: decoded layers are kept.
+    Code and table memory are changed by `write` only: decoded layers are kept.
     """
 
     def __init__(self, config: ArrayConfig) -> None:
         self.config = config
         # An address register may reach beyond a depth that is no power of two.
-        self.program = np.zeros(1 << config.program_addr_bits, np.uint32)
-        self.table = np.zeros(1 << config.table_addr_bits, np.uint32)
-        self.weight = np.zeros(1 << config.weight_addr_bits, np.uint32)
-        self.activation = np.zeros((1 << config.act_addr_bits, config.lanes), np.uint8)
+        self.code = np.zeros((config.clusters, 1 << config.code_addr_bits), np.uint32)
+        self.table = np.zeros((config.clusters, 1 << config.table_addr_bits), np.uint32)
+        self.activation = np.zeros(
+            (config.clusters, 1 << config.act_addr_bits, config.lanes), np.uint8
+        )
         self.results = np.zeros(config.result_depth, np.uint32)
         self.counters = np.zeros(LAYER_COUNTERS + config.layer_counters, np.uint32)
         self.result_count = 0
         self.overflows: set[tuple[int, str]] = set()
-        self._kernels: dict[int, Kernel] = {}
+        self._programs: dict[bytes, dict[int, Layer]] = {}
+        self._layers: dict[int, Layer] | None = None  # of the present memories
 
-    def _memory(self, space: Space) -> tuple[NDArray[Any], int]:
+    # ---- memories --------------------------------------------------------------------------------
+
+    def _memory(self, space: Space, cluster: int) -> tuple[NDArray[Any], int]:
         """Words of a space, one row each, and how many there are."""
         config = self.config
+        if not 0 <= cluster < config.clusters:
+            raise AddressError(f"cluster is {cluster}; it must be 0 to {config.clusters - 1}")
         if space == Space.ACTIVATION:
-            words = self.activation.reshape(-1, config.group_lanes)
+            words = self.activation[cluster].reshape(-1, config.group_lanes)
             return words, config.act_depth * config.groups
         memory, depth = {
-            Space.PROGRAM: (self.program, config.program_depth),
-            Space.TABLE: (self.table, config.table_depth),
-            Space.WEIGHT: (self.weight, config.weight_depth),
+            Space.CODE: (self.code[cluster], config.code_depth),
+            Space.TABLE: (self.table[cluster], config.table_depth),
             Space.RESULT: (self.results, config.result_depth),
             Space.COUNTER: (self.counters, len(self.counters)),
         }[space]
         return memory.view(np.uint8).reshape(-1, WORD_BITS // 8), depth
 
-    def _range(self, space: int, address: int, count: int) -> NDArray[Any]:
-        try:
-            memory, depth = self._memory(Space(space))
-        except ValueError:
-            raise AddressError(f"space is {space}; it must be 0 to {max(Space)}") from None
+    def _range(self, space: int, cluster: int, address: int, count: int) -> NDArray[Any]:
+        if space not in set(Space):
+            raise AddressError(f"space is {space}; it must be 0 to {max(Space)}")
+        memory, depth = self._memory(Space(space), cluster)
         if address < 0 or count < 0 or address + count > depth:
             raise AddressError(
                 f"words {address} to {address + count - 1} of {Space(space).name}; it has {depth}"
             )
         return memory[address : address + count]
 
-    def read(self, space: int, address: int, count: int) -> bytes:
+    def read(self, space: int, address: int, count: int, cluster: int = 0) -> bytes:
         """Bytes of ``count`` words, as the link carries them. Raises `AddressError`."""
-        return self._range(space, address, count).tobytes()
+        return self._range(space, cluster, address, count).tobytes()
 
-    def write(self, space: int, address: int, data: bytes | NDArray[Any]) -> None:
-        """Write whole words. Raises `AddressError`, and then has written nothing."""
+    def write(
+        self, space: int, address: int, data: bytes | NDArray[Any], cluster: int | None = None
+    ) -> None:
+        """Write whole words, to all clusters unless one is given. Raises `AddressError`, and then
+        has written nothing.
+        """
         content = np.frombuffer(data.tobytes() if isinstance(data, np.ndarray) else data, np.uint8)
         size = SPACE_BYTES[Space(space)] if space in set(Space) else 1
         if space in READ_ONLY_SPACES:
             raise AddressError(f"{Space(space).name} is read only")
         if len(content) % size:
             raise AddressError(f"{len(content)} bytes; words of {Space(space).name} have {size}")
-        target = self._range(space, address, len(content) // size)
-        target[:] = content.reshape(-1, size)
-        if space == Space.ACTIVATION:
-            target &= (1 << self.config.act_bits) - 1
-            return
-        if space == Space.WEIGHT:
-            self.weight &= np.uint32((1 << self.config.mask_bits) - 1)
-        self._kernels.clear()
+        for number in range(self.config.clusters) if cluster is None else [cluster]:
+            target = self._range(space, number, address, len(content) // size)
+            target[:] = content.reshape(-1, size)
+            if space == Space.ACTIVATION:
+                target &= (1 << self.config.act_bits) - 1
+        if space != Space.ACTIVATION:
+            self._layers = None
 
-    def load(self, bundle: Bundle) -> None:
-        """Write a bundle's program, table and weights."""
-        for space, words in (
-            (Space.PROGRAM, bundle.program),
-            (Space.TABLE, bundle.table),
-            (Space.WEIGHT, bundle.weight),
-        ):
-            self.write(space, 0, words[0])
+    def load(self, bundle: Bundle, part: int = 0) -> None:
+        """Write code and tables of a part of a bundle."""
+        for cluster in range(self.config.clusters):
+            self.write(Space.CODE, 0, bundle.code[part][cluster], cluster)
+            self.write(Space.TABLE, 0, bundle.table[part][cluster], cluster)
 
-    def kernel(self, address: int) -> Kernel:
-        """The layer whose descriptor begins at an address of program memory, decoded once.
+    # ---- programs --------------------------------------------------------------------------------
+
+    def layer(self, address: int) -> Layer:
+        """The layer whose descriptors begin at an address of code memory, decoded once.
 
         Raises `MachineError` if it is none that a compiler makes.
         """
-        if address not in self._kernels:
+        if self._layers is None:
+            digest = hashlib.sha256(self.code.tobytes())
+            digest.update(self.table.tobytes())
+            self._layers = self._programs.pop(digest.digest(), {})
+            self._programs[digest.digest()] = self._layers
+            if len(self._programs) > _KEPT_PROGRAMS:
+                del self._programs[next(iter(self._programs))]
+        if address not in self._layers:
             try:
-                code = decode_layer(self.config, self.program, self.table, self.weight, address)
-                self._kernels[address] = Kernel(self.config, code)
+                codes = [
+                    decode_layer(self.config, self.code[cluster], self.table[cluster], address)
+                    for cluster in range(self.config.clusters)
+                ]
+                self._layers[address] = Layer(self.config, codes)
             except ValueError as error:
                 raise MachineError(str(error)) from None
-        return self._kernels[address]
+        return self._layers[address]
 
     def run(self, program: int, layers: int) -> None:
-        """Run ``layers`` layers from a program address on; sets results and counters.
+        """Run ``layers`` layers from a code address on; sets results and counters.
 
         Fewer layers than the program has leave their outputs to be looked at.
         """
@@ -137,19 +160,14 @@ class Machine:
         self.overflows = set()
         step = layer_layout(self.config).words
         for index in range(layers):
-            kernel = self.kernel((program + index * step) % len(self.program))
+            layer = self.layer((program + index * step) % self.code.shape[1])
             report: set[str] = set()
-            results = kernel.run(self.activation, report)
+            self.result_count += layer.run(self.activation, self.results, report)
             self.overflows |= {(index, knob) for knob in report}
-            if results is not None:
-                # What does not fit is lost.
-                results = results[: len(self.results) - self.result_count]
-                self.results[self.result_count :][: len(results)] = results
-                self.result_count += len(results)
-            self._count(index, kernel)
+            self._count(index, layer)
 
-    def _count(self, index: int, kernel: Kernel) -> None:
-        cycles = kernel.cycles
+    def _count(self, index: int, layer: Layer) -> None:
+        cycles = layer.cycles
         for counter, value in (
             (Counter.CYCLES, cycles.cycles),
             (Counter.BEATS, cycles.beats),
@@ -160,28 +178,86 @@ class Machine:
         if index < self.config.layer_counters:
             self.counters[LAYER_COUNTERS + index] = cycles.cycles
 
-    def run_image(
-        self, bundle: Bundle, image: NDArray[np.uint8], layers: int | None = None
-    ) -> None:
-        """Write an image, uint8 (C, H, W), and run a loaded bundle (or its first layers)."""
-        self.write(Space.ACTIVATION, bundle.manifest["input"]["address"], bundle.pack_image(image))
-        count = len(bundle.manifest["layers"]) if layers is None else layers
-        self.run(bundle.manifest["program_address"], count)
+    # ---- bundles ---------------------------------------------------------------------------------
+
+    def write_image(self, bundle: Bundle, image: NDArray[np.uint8]) -> None:
+        """Write an image, uint8 (C, H, W), to the clusters that hold it."""
+        address = bundle.manifest["input"]["address"]
+        for cluster, words in enumerate(bundle.pack_image(image)):
+            self.write(Space.ACTIVATION, address, words, cluster)
+
+    def run_image(self, bundle: Bundle, image: NDArray[np.uint8], layers: int | None = None) -> int:
+        """Write an image, uint8 (C, H, W), and run a bundle (or its first layers), part after part.
+
+        A bundle of one part must have been loaded; the parts of others are loaded here. Returns the
+        cycles of all parts; counters are those of the last.
+        """
+        left = sum(bundle.parts) if layers is None else layers
+        self.write_image(bundle, image)
+        cycles, done = 0, 0
+        overflows: set[tuple[int, str]] = set()
+        for part, count in enumerate(bundle.parts):
+            if done and not left:
+                break
+            if len(bundle.parts) > 1:
+                self.load(bundle, part)
+            self.run(0, min(count, left))
+            overflows |= {(done + index, knob) for index, knob in self.overflows}
+            cycles += int(self.counters[Counter.CYCLES])
+            left -= min(count, left)
+            done += count
+        self.overflows = overflows
+        return cycles
+
+    def step_image(self, bundle: Bundle, image: NDArray[np.uint8]) -> Iterator[int]:
+        """Like `run_image`, but pauses after every layer and gives its number in the bundle."""
+        self.write_image(bundle, image)
+        step = layer_layout(self.config).words
+        number = 0
+        for part, count in enumerate(bundle.parts):
+            if len(bundle.parts) > 1:
+                self.load(bundle, part)
+            for index in range(count):
+                self.run(index * step, 1)
+                yield number
+                number += 1
 
     def tensor(self, bundle: Bundle, layer: str) -> NDArray[Any]:
         """Output of a layer, right after the run that ended with it: uint8 (C, H, W), or int32 [K]
         for logits. Later layers may have overwritten it.
+
+        Raises `MachineError` if clusters that hold the same values do not.
         """
         entry = next(item for item in bundle.manifest["layers"] if item["name"] == layer)
         if entry["layout"] is None:
             return self.results[: self.result_count].view(np.int32).copy()
-        return read_tensor(self.activation, TensorLayout(**entry["layout"]))
+        try:
+            return read_tensor(self.activation, TensorLayout(**entry["layout"]))
+        except MachineError as error:
+            raise MachineError(f"layer {layer}: {error}") from None
 
 
 def read_tensor(activation: NDArray[np.uint8], layout: TensorLayout) -> NDArray[np.uint8]:
-    """A tensor (C, H, W) from activation memory [vectors, lanes]."""
-    memory = activation[layout.base : layout.base + layout.vectors]
-    pixels = layout.pixel_map(memory.shape[1])
+    """A tensor (C, H, W) from activation memories [clusters, vectors, lanes].
+
+    Raises `MachineError` if a pixel is stored with different values.
+    """
     result = np.zeros(layout.channels * layout.height * layout.width, np.uint8)
-    result[pixels[pixels >= 0]] = memory[pixels >= 0]
+    maps = [layout.pixel_map(activation.shape[2], part) for part in range(layout.parts)]
+    for last in (False, True):
+        for cluster in range(layout.parts * layout.copies):
+            pixels = maps[cluster // layout.copies]
+            held = activation[cluster, layout.base : layout.base + layout.vectors]
+            pixel, value = pixels[pixels >= 0], held[pixels >= 0]
+            if not last:
+                result[pixel] = value
+                continue
+            wrong = np.flatnonzero(value != result[pixel])
+            if len(wrong):
+                channel, place = divmod(int(pixel[wrong[0]]), layout.height * layout.width)
+                raise MachineError(
+                    f"cluster {cluster} holds {value[wrong[0]]} for channel {channel}, row "
+                    f"{place // layout.width}, column {place % layout.width}; another place holds "
+                    f"{result[pixel[wrong[0]]]}"
+                )
     return result.reshape(layout.channels, layout.height, layout.width)
