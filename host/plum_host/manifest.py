@@ -61,7 +61,7 @@ _LAYER_KEYS = (
     "split",
     "layout",
 )
-_BOUNDS = ("lanes", "drain", "emitter", "latency")
+_BOUNDS = ("lanes", "weights", "drain", "write-back", "latency")
 _MAX_COUNT = 1 << 53
 _MAX_SIDE = 1 << 16
 _MAX_LAYERS = 4096

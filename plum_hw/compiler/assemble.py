@@ -1,39 +1,38 @@
-"""Packs a plan into the words of one cluster's memories."""
+"""Packs layers into the words of the clusters' memories, part by part."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plum_hw.config import ArrayConfig
 from plum_hw.layouts import layer_layout
-from plum_hw.timing import emit_gap
 
-from .plan import LayerPlan, Plan
+from .plan import LayerPlan
 from .problems import Problem
+from .segments import Masks
 
-#: Where the layer descriptors begin in program memory.
-PROGRAM_ADDRESS = 0
+Words = NDArray[np.uint32]
 
 _REMEDIES = {
     "vectors": "use an array with more lanes or a smaller image",
-    "filters": "use fewer filters",
+    "passes": "use fewer filters",
     "segments": "use smaller kernels or fewer weight bits",
-    "emit_gap": "use fewer readers of different kinds for its output, or smaller kernels",
+    "window_segments": "use smaller kernels or fewer weight bits",
 }
 
 
 class _Memory:
     """Words of one memory as it fills. A block that is there already is not stored again."""
 
-    def __init__(self, name: str, words: Iterable[int] = ()) -> None:
-        self.name = name
+    def __init__(self, words: Iterable[int] = ()) -> None:
         self._bytes = bytearray(np.asarray(list(words), "<u4").tobytes())
 
-    def place(self, block: NDArray[np.uint32] | list[int]) -> int:
+    def place(self, block: Words | list[int]) -> int:
         """Address of a block of words."""
         wanted = np.asarray(block, "<u4").tobytes()
         at = self._bytes.find(wanted)
@@ -50,121 +49,150 @@ class _Memory:
         self._bytes[4 * address : 4 * address + len(data)] = data
 
     @property
-    def words(self) -> NDArray[np.uint32]:
+    def words(self) -> Words:
         """The memory's content, from address 0 on."""
         return np.frombuffer(bytes(self._bytes), "<u4").astype(np.uint32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterImage:
-    """What one cluster's memories hold: uint32 words from address 0 on."""
+class Step:
+    """A layer as the device runs it: a layer of the network, or some of its filters.
 
-    program: NDArray[np.uint32]
-    table: NDArray[np.uint32]
-    weight: NDArray[np.uint32]
+    *Members*: ``plan``; ``masks`` of each filter part; ``number`` of ``count`` steps of the layer.
+    """
 
+    plan: LayerPlan
+    masks: tuple[Masks, ...]
+    number: int = 0
+    count: int = 1
 
-@dataclass
-class _Assembler:
-    config: ArrayConfig
-    plan: Plan
-    program: _Memory = field(init=False)
-    table: _Memory = field(default_factory=lambda: _Memory("table"))
-    weight: _Memory = field(default_factory=lambda: _Memory("weight"))
+    @property
+    def name(self) -> str:
+        """Of the layer, with a number if it takes several steps."""
+        name = self.plan.layer.name
+        return f"{name}.{self.number + 1}-of-{self.count}" if self.count > 1 else name
 
-    def __post_init__(self) -> None:
-        count = len(self.plan.layers) * layer_layout(self.config).words
-        self.program = _Memory("program", [0] * (PROGRAM_ADDRESS + count))
-
-    def descriptor(self, layer: LayerPlan) -> dict[str, int]:
-        """The layer's descriptor, once its blocks are placed."""
-        config, geometry, source = self.config, layer.geometry, layer.source
-        wrap = (1 << config.act_addr_bits) - 1
-        residual = layer.residual
-        segments = [segment.pack(config) for segment in layer.masks.segments]
-        return {
-            "vectors": geometry.tiling.rows,
-            "filters": geometry.out_shape[0] + layer.masks.window,
-            "segments": len(segments),
-            "segment_ptr": self.program.place(segments),
-            "weight_ptr": self.weight.place(layer.masks.words.ravel()),
-            "table_ptr": self.table.place(layer.constants.pack(config)),
-            "scatter_ptr": self.table.place(self._lists(layer)),
-            "in_base": source.row_address(0 if geometry.reduce else -geometry.padding[0]),
-            "in_step": (geometry.row_step * source.channels) & wrap,
-            "filter_step": geometry.per_filter,
-            "out_base": layer.out_base,
-            "res_base": residual.row_address(0) if residual else 0,
-            "res_step": residual.channels & wrap if residual else 0,
-            "emit_gap": emit_gap(
-                config,
-                entries=max(len(entries) for entries in layer.lists),
-                terms=1 + layer.masks.window + (residual is not None),
-                reduce=geometry.reduce,
-                residual=residual is not None,
-            ),
-            "shift": layer.constants.shift,
-            "out_bits": layer.constants.out_bits,
-            "window": layer.masks.window,
-            "residual": residual is not None,
-            "reduce": geometry.reduce,
-            "wide": geometry.logits,
-            "shared_masks": layer.masks.shared,
-            "left_edge": geometry.tiling.left_edge(config),
-        }
-
-    def _lists(self, layer: LayerPlan) -> list[int]:
+    def cut(self, count: int) -> list[Step]:
+        """The same in ``count`` steps, each with some of the filters."""
+        masks = [each.cut(count) for each in self.masks]
         return [
-            entry.pack(self.config, last=index == len(entries) - 1)
-            for entries in layer.lists
-            for index, entry in enumerate(entries)
+            Step(plan=self.plan, masks=each, number=number, count=count)
+            for number, each in enumerate(zip(*masks, strict=True))
         ]
 
 
-def assemble(config: ArrayConfig, plan: Plan) -> tuple[ClusterImage | None, list[Problem]]:
-    """Words of the memories. The image is None exactly when there are problems: a descriptor's
-    field or a memory is too small.
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What the memories of all clusters hold for some steps: words from address 0 on."""
+
+    code: tuple[Words, ...]
+    table: tuple[Words, ...]
+
+    def fits(self, config: ArrayConfig) -> bool:
+        """Whether the array's memories are large enough."""
+        return all(len(words) <= config.code_depth for words in self.code) and all(
+            len(words) <= config.table_depth for words in self.table
+        )
+
+
+def scratch(config: ArrayConfig) -> ArrayConfig:
+    """The same array with memories for a layer of any size, to measure it."""
+    return dataclasses.replace(config, code_depth=65536, table_depth=8192)
+
+
+def assemble(config: ArrayConfig, steps: Sequence[Step]) -> Image:
+    """Words of the memories for steps that run one after another.
+
+    Raises ValueError where something lies beyond the end of a memory.
     """
-    assembler = _Assembler(config, plan)
-    layout = layer_layout(config)
-    problems: list[Problem] = []
-    # Pointers beyond a memory do not fit their fields, so memories are checked before packing.
-    descriptors = [assembler.descriptor(layer) for layer in plan.layers]
-    memories = (
-        (assembler.program, config.program_depth),
-        (assembler.table, config.table_depth),
-        (assembler.weight, config.weight_depth),
-    )
-    for memory, depth in memories:
-        if len(memory.words) > depth:
-            problems.append(_too_deep(memory.name, len(memory.words), depth))
-    for layer, values in zip(plan.layers, descriptors, strict=True):
-        for item in layout.fields:
-            if item.name in _REMEDIES and values[item.name] > item.high:
-                problems.append(
-                    Problem(
-                        layer.layer.name,
-                        f"{item.name} is {values[item.name]} and a descriptor holds {item.high}",
-                        _REMEDIES[item.name],
-                    )
-                )
-    if problems:
-        return None, problems
-    for index, values in enumerate(descriptors):
-        assembler.program.put(PROGRAM_ADDRESS + index * layout.words, layout.pack(**values))
-    return (
-        ClusterImage(
-            program=assembler.program.words,
-            table=assembler.table.words,
-            weight=assembler.weight.words,
-        ),
-        [],
+    clusters = [_Cluster(config, number, steps) for number in range(config.clusters)]
+    return Image(
+        code=tuple(cluster.code.words for cluster in clusters),
+        table=tuple(cluster.table.words for cluster in clusters),
     )
 
 
-def _too_deep(name: str, needed: int, depth: int) -> Problem:
-    return Problem(
-        None,
-        f"{name} memory needs {needed} words and has {depth}",
-        f"use an array with {name}_depth {needed} or more, or a smaller network",
-    )
+def field_problems(config: ArrayConfig, plan: LayerPlan) -> list[Problem]:
+    """Fields of a layer's descriptors that are too small."""
+    highest = {item.name: item.high for item in layer_layout(config).fields}
+    found = []
+    for name, values in _counts(plan).items():
+        if max(values) > highest[name]:
+            text = f"{name} is {max(values)} and a descriptor holds {highest[name]}"
+            found.append(Problem(plan.layer.name, text, _REMEDIES[name]))
+    return found
+
+
+def _counts(plan: LayerPlan) -> dict[str, list[int]]:
+    masks = plan.single
+    return {
+        "vectors": [plan.geometry.tiling.rows],
+        "passes": [len(each.filters) + 1 for each in masks],
+        "segments": [len(each.segments) for each in masks],
+        "window_segments": [len(each.window_segments) for each in masks],
+    }
+
+
+class _Cluster:
+    """The memories of one cluster as they fill."""
+
+    def __init__(self, config: ArrayConfig, number: int, steps: Sequence[Step]) -> None:
+        self.config = config
+        layout = layer_layout(config)
+        self.code = _Memory([0] * (len(steps) * layout.words))
+        self.table = _Memory()
+        for index, step in enumerate(steps):
+            words = layout.pack(**self._descriptor(step, number))
+            self.code.put(index * layout.words, words)
+
+    def _descriptor(self, step: Step, number: int) -> dict[str, int]:
+        """The layer's descriptor, once its blocks are placed."""
+        config, plan, geometry = self.config, step.plan, step.plan.geometry
+        layout = layer_layout(config)
+        values = {item.name: 0 for item in layout.fields}
+        values["group"] = plan.scatter.group(number)
+        part, share = divmod(number, geometry.copies)
+        masks = step.masks[share] if part < geometry.parts else None
+        if masks is None or not masks.filters:
+            return values
+        source, residual = plan.source, plan.residual
+        wrap = (1 << config.act_addr_bits) - 1
+        first = next(channel for channel in masks.filters if channel is not None)
+        skip = first if geometry.per_filter else 0
+        segments = [segment.pack(config) for segment in (*masks.window_segments, *masks.segments)]
+        filters = len(masks.filters)
+        values |= {
+            "vectors": geometry.tiling.rows,
+            "passes": (filters // 2 if masks.pair else filters) + bool(masks.window_segments),
+            "segments": len(masks.segments),
+            "window_segments": len(masks.window_segments),
+            "segment_ptr": self.code.place(segments),
+            "weight_ptr": self.code.place(
+                np.concatenate([masks.window_words, masks.words.ravel()])
+            ),
+            "table_ptr": self.table.place(plan.constants.pack(config, masks.filters)),
+            "scatter_ptr": self.table.place(self._lists(plan, part)),
+            "in_base": source.row_address(0 if geometry.reduce else -geometry.padding[0]) + skip,
+            "in_step": (geometry.row_step * source.channels) & wrap,
+            "filter_step": geometry.per_filter,
+            "out_base": plan.out_base,
+            "res_base": residual.row_address(0) + skip if residual else 0,
+            "res_step": residual.channels & wrap if residual else 0,
+            "shift": plan.constants.shift,
+            "out_bits": plan.constants.out_bits,
+            "residual": residual is not None,
+            "reduce": geometry.reduce,
+            "wide": geometry.logits,
+            "shared_masks": masks.shared,
+            "pair": masks.pair,
+            "odd": masks.pair and masks.filters[-2] is None,
+            "left_edge": geometry.tiling.left_edge(config),
+        }
+        return values
+
+    def _lists(self, plan: LayerPlan, part: int) -> list[int]:
+        return [
+            entry.pack(self.config, last=index == len(entries) - 1)
+            for entries in plan.scatter.lists[part]
+            for index, entry in enumerate(entries)
+        ]

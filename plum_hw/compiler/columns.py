@@ -36,10 +36,12 @@ class Column:
 class Weights:
     """All weights of a layer as sums of unsigned groups.
 
-    *Members*: ``columns``, each run with the same number of filters (1 if ``shared``), the
-    window-sum filter first if ``window``; ``maximum``: columns are compared, not added.
+    *Members*: ``filters``; ``columns``, each run with the weights of them all (of one if they are
+    ``shared``); ``window``: the sum of all inputs is wanted too; ``maximum``: columns are compared,
+    not added.
     """
 
+    filters: int
     columns: tuple[Column, ...]
     shared: bool
     window: bool
@@ -70,13 +72,10 @@ def layer_weights(geometry: Geometry, source: TensorLayout) -> Weights:
             columns = tuple(
                 Column(column.shift, (run,)) for column in columns for run in column.runs
             )
-        return Weights(columns, shared=True, window=False, maximum=maximum)
+        return Weights(filters, columns, shared=True, window=False, maximum=maximum)
 
     weight = layer.weight.astype(np.int64)
     weight[flipped_filters(layer, filters)] *= -1
-    window = layer.requant.window is not None
-    if window:
-        weight = np.concatenate([np.ones_like(weight[:1]), weight])
     if geometry.reduce:
         columns = _dense_columns(source, weight)
     else:
@@ -84,7 +83,8 @@ def layer_weights(geometry: Geometry, source: TensorLayout) -> Weights:
         columns = _window_columns(
             geometry, source, weight.reshape(*weight.shape[:2], *geometry.kernel)
         )
-    return Weights(columns, shared=False, window=window, maximum=False)
+    window = layer.requant.window is not None
+    return Weights(filters, columns, shared=False, window=window, maximum=False)
 
 
 def _window_columns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,54 +10,68 @@ from numpy.typing import NDArray
 
 from plum_host.bundle import Bundle
 from plum_hw.config import ArrayConfig
+from plum_hw.errors import PlumError
 from plum_hw.ir import Network
-from plum_hw.layouts import layer_layout
 
-from .assemble import PROGRAM_ADDRESS, ClusterImage, assemble
-from .copies import HOST
+from .assemble import Step, assemble, field_problems
+from .copies import HOST, Copy
 from .cycles import lane_use, layer_cycles
-from .decode import LayerCode, decode_layer
+from .decode import LayerCode
 from .layout import TensorLayout
-from .plan import LayerPlan, Plan, plan_network
+from .plan import Plan, plan_network
 from .problems import Problem, Refusal
+from .schedule import decode_image, schedule
+
+#: Filters that may share additions.
+GROUPS = (1, 2)
 
 
 def check_network(network: Network, config: ArrayConfig) -> list[Problem]:
     """Everything that the array cannot do of a network; empty if `compile_network` succeeds."""
-    plan, problems = plan_network(network, config)
-    return problems if plan is None else assemble(config, plan)[1]
+    return _scheduled(network, config, 1)[2]
 
 
-def compile_network(network: Network, config: ArrayConfig) -> Bundle:
+def compile_network(network: Network, config: ArrayConfig, group: int | None = None) -> Bundle:
     """Place, schedule and pack a network for one array; predict its cycles.
+
+    group : 1, no filters share additions; 2, pairs of filters do wherever they can; None, where
+        that saves cycles
 
     Raises `UnsupportedError` with the first problem that `check_network` finds.
     """
-    plan, problems = plan_network(network, config)
-    image = None
-    if plan is not None:
-        image, problems = assemble(config, plan)
-    if plan is None or image is None:
+    if group not in (None, *GROUPS):
+        raise PlumError(f"group is {group!r}; it must be 1, 2 or None")
+    plan, parts, problems = _scheduled(network, config, group)
+    if plan is None or problems:
         first = problems[0]
         raise Refusal(first.layer, first.what, first.remedy)
-    return _bundle(network, config, plan, image)
+    return _bundle(network, config, plan, parts)
 
 
-def _bundle(network: Network, config: ArrayConfig, plan: Plan, image: ClusterImage) -> Bundle:
-    images = plan.copies[network.input.name]
-    first = min(copy.layout.base for copy in images)
-    input_map = np.concatenate(
-        [
-            copy.layout.pixel_map(config.lanes).ravel()
-            for copy in sorted(images, key=lambda copy: copy.layout.base)
-        ]
-    )
+def _scheduled(
+    network: Network, config: ArrayConfig, group: int | None
+) -> tuple[Plan | None, list[list[Step]], list[Problem]]:
+    plan, problems = plan_network(network, config)
+    if plan is None:
+        return None, [], problems
+    problems = [problem for layer in plan.layers for problem in field_problems(config, layer)]
+    if problems:
+        return plan, [], problems
+    parts, problems = schedule(config, plan.layers, group)
+    return plan, parts, problems
+
+
+def _bundle(
+    network: Network, config: ArrayConfig, plan: Plan, parts: Sequence[Sequence[Step]]
+) -> Bundle:
+    images = [assemble(config, part) for part in parts]
     layers = [
-        _layer_entry(config, plan, layer, code)
-        for layer, code in zip(
-            plan.layers, decode_image(config, image, len(plan.layers)), strict=True
-        )
+        _layer_entry(config, plan, step, codes)
+        for part, image in zip(parts, images, strict=True)
+        for step, codes in zip(part, decode_image(config, image, len(part)), strict=True)
     ]
+    inputs = sorted(plan.copies[network.input.name], key=lambda copy: copy.layout.base)
+    input_map = _input_map(config, inputs)
     output: dict[str, Any] = {"shape": list(network.shape_of(network.output))}
     output_map = None
     if network.gives_logits:
@@ -78,73 +93,87 @@ def _bundle(network: Network, config: ArrayConfig, plan: Plan, image: ClusterIma
             "input": {
                 "shape": list(network.input.shape),
                 "bits": network.input.bits,
-                "address": first * config.groups,
-                "words": len(input_map) // config.group_lanes,
+                "address": inputs[0].layout.base * config.groups,
+                "words": input_map.shape[1] // config.group_lanes,
             },
             "output": output,
             "labels": None if network.labels is None else list(network.labels),
             "layers": layers,
             "predicted_cycles": sum(layer["cycles"] for layer in layers),
-            "program_address": PROGRAM_ADDRESS,
+            "parts": [{"layers": len(part)} for part in parts],
         },
-        program=[image.program],
-        table=[image.table],
-        weight=[image.weight],
+        code=[image.code for image in images],
+        table=[image.table for image in images],
         input_map=input_map,
         output_map=output_map,
     )
 
 
-def decode_image(config: ArrayConfig, image: ClusterImage, layers: int) -> list[LayerCode]:
-    """The layers of a program, as the gateware reads them."""
-    program = _whole(image.program, config.program_addr_bits)
-    table = _whole(image.table, config.table_addr_bits)
-    weight = _whole(image.weight, config.weight_addr_bits)
-    words = layer_layout(config).words
-    return [
-        decode_layer(config, program, table, weight, PROGRAM_ADDRESS + index * words)
-        for index in range(layers)
-    ]
-
-
-def _whole(words: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
-    memory = np.zeros(1 << bits, np.uint32)
-    memory[: len(words)] = words
-    return memory
+def _input_map(config: ArrayConfig, copies: Sequence[Copy]) -> NDArray[np.int32]:
+    """What the host writes to each cluster: int32 [clusters, bytes]."""
+    rows = []
+    for cluster in range(config.clusters):
+        maps = []
+        for layout in (copy.layout for copy in copies):
+            part = cluster // layout.copies
+            if part < layout.parts:
+                maps.append(layout.pixel_map(config.lanes, part).ravel())
+            else:
+                maps.append(np.full(layout.vectors * config.lanes, -1, np.int32))
+        rows.append(np.concatenate(maps))
+    return np.stack(rows)
 
 
 def _output_map(config: ArrayConfig, layout: TensorLayout) -> NDArray[np.int32]:
-    """Byte offset of each element of a map from the first byte of its copy."""
-    pixels = layout.pixel_map(config.lanes).ravel()
-    # Halos repeat elements; any of the places serves.
+    """Byte offset of each element of a map in the copies of all clusters, one after the other."""
     result = np.zeros(layout.channels * layout.height * layout.width, np.int32)
-    used = np.flatnonzero(pixels >= 0)
-    result[pixels[used]] = used
+    for part in range(layout.parts):
+        pixels = layout.pixel_map(config.lanes, part).ravel()
+        # Halos repeat elements; any of the places serves.
+        used = np.flatnonzero(pixels >= 0)
+        result[pixels[used]] = used + part * layout.copies * len(pixels)
     return result
 
 
 def _layer_entry(
-    config: ArrayConfig, plan: Plan, layer: LayerPlan, code: LayerCode
+    config: ArrayConfig, plan: Plan, step: Step, codes: Sequence[LayerCode]
 ) -> dict[str, Any]:
+    layer = step.plan
     geometry, network = layer.geometry, plan.network
-    cycles = layer_cycles(config, code)
+    cycles = layer_cycles(config, codes)
     density = layer.layer.density
-    if geometry.reduce:
-        _, height, width = geometry.in_shape
-        pixels = height * width / (layer.source.rows * layer.source.phases)
-    else:
-        pixels = geometry.out_shape[1] * geometry.out_shape[2]
+    last = step.number == step.count - 1
     return {
-        "name": layer.layer.name,
+        "name": step.name,
         "op": layer.layer.op,
         "cycles": cycles.cycles,
         "beats": cycles.beats,
         "drain_stalls": cycles.drain_stalls,
         "emit_stalls": cycles.emit_stalls,
-        "macs": network.macs(layer.layer),
+        "macs": _share(network.macs(layer.layer), step),
         "density": None if density is None else round(density, 6),
-        "group": 1,
-        "lane_use": round(lane_use(config, code, cycles.cycles, pixels), 6),
+        "group": 2 if any(masks.pair for masks in step.masks) else 1,
+        "lane_use": round(lane_use(config, codes, cycles.cycles, _pixels(config, step)), 6),
         "bound_by": cycles.bound_by,
-        "layout": layer.outputs[0].as_dict() if layer.outputs else None,
+        "split": [geometry.parts, geometry.copies],
+        "layout": layer.outputs[0].as_dict() if layer.outputs and last else None,
     }
+
+
+def _share(macs: int, step: Step) -> int:
+    """Multiply-accumulates of one step of a layer; they add up to the layer's."""
+    return macs * (step.number + 1) // step.count - macs * step.number // step.count
+
+
+def _pixels(config: ArrayConfig, step: Step) -> list[float]:
+    """Pixels that each cluster works on."""
+    geometry, source = step.plan.geometry, step.plan.source
+    if geometry.reduce:
+        _, height, width = geometry.in_shape
+        return [height * width / (source.rows * source.phases)] * config.clusters
+    rows = geometry.tiling.strips * geometry.tiling.rows
+    _, height, width = geometry.out_shape
+    return [
+        max(0, min(rows, height - cluster // geometry.copies * rows)) * float(width)
+        for cluster in range(config.clusters)
+    ]

@@ -48,7 +48,12 @@ class Copy:
     @property
     def whole(self) -> bool:
         """Whether every row lies in a strip, and not only in a halo."""
-        return self.layout.strips * self.layout.rows >= self.layout.height
+        return self.layout.parts * self.layout.part_rows >= self.layout.height
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether every cluster holds the whole of it."""
+        return self.whole and self.layout.parts == 1
 
 
 def plan_copies(
@@ -90,7 +95,7 @@ def _serve(
     """Serve a reader that takes any layout: the copy with the fewest rows that is there anyway, or
     one made for it. A dense layer (``cleared``) sums all lanes, so they must hold zeros.
     """
-    usable = [copy for copy in copies if copy.whole]
+    usable = [copy for copy in copies if (copy.everywhere if cleared else copy.whole)]
     if usable:
         chosen = min(usable, key=lambda copy: copy.layout.phases * copy.layout.rows)
     else:

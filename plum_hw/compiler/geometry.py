@@ -1,4 +1,4 @@
-"""How one layer's window moves over its input, and so how its output must be tiled."""
+"""How one layer's window moves over its input, and so how its output must be tiled and split."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Geometry:
     *Parameters*: ``layer``; ``in_shape``, ``out_shape`` (C, H, W); ``kernel`` and ``padding``
     (vertical, horizontal); ``row_step``, input rows from one output row to the next; ``phases`` of
     columns that the input must be stored in; ``per_filter``: filter k sees channel k alone;
-    ``reduce``: all lanes are summed (dense layers); ``tiling`` of the output as it is computed.
+    ``reduce``: all lanes are summed (dense layers); ``tiling`` of each part of the output as it is
+    computed; ``parts`` of its rows, each computed by ``copies`` clusters.
     """
 
     layer: Layer
@@ -33,6 +34,8 @@ class Geometry:
     per_filter: bool
     reduce: bool
     tiling: Tiling
+    parts: int
+    copies: int
 
     @property
     def logits(self) -> bool:
@@ -48,7 +51,8 @@ class Geometry:
         """What the window demands of its input's layout (the base is left open)."""
         channels, height, width = self.in_shape
         tiling = self.tiling
-        rows = self.row_step * tiling.rows if tiling.strips > 1 else height
+        strips = self.parts * tiling.strips
+        rows = self.row_step * tiling.rows if strips > 1 else height
         below = self.row_step * (tiling.rows - 1) + self.kernel[0] - self.padding[0] - rows
         return TensorLayout(
             base=0,
@@ -62,7 +66,9 @@ class Geometry:
             halo_top=self.padding[0],
             # Every row is stored somewhere, even one that this window steps over, so that each
             # output vector of the producer has something to write.
-            halo_bottom=max(0, below, height - tiling.strips * rows),
+            halo_bottom=max(0, below, height - strips * rows),
+            parts=self.parts,
+            copies=self.copies,
         )
 
     def residual_layout(self) -> TensorLayout:
@@ -79,11 +85,15 @@ class Geometry:
             rows=self.tiling.rows,
             halo_top=0,
             halo_bottom=0,
+            parts=self.parts,
+            copies=self.copies,
         )
 
 
 def plain_layout(config: ArrayConfig, shape: Shape, layer: str | None) -> TensorLayout:
-    """The smallest layout of a tensor that no window reads (dense layers and the host do)."""
+    """The smallest layout of a tensor that no window reads (dense layers and the host do): whole
+    in every cluster.
+    """
     channels, height, width = shape
     tiling = choose_tiling(config, height, width)
     if tiling is None:
@@ -99,6 +109,7 @@ def plain_layout(config: ArrayConfig, shape: Shape, layer: str | None) -> Tensor
         rows=tiling.rows,
         halo_top=0,
         halo_bottom=0,
+        copies=config.clusters,
     )
 
 
@@ -111,8 +122,11 @@ def _too_wide(layer: str | None, lanes: int, config: ArrayConfig) -> Refusal:
     )
 
 
-def layer_geometry(config: ArrayConfig, network: Network, layer: Layer) -> Geometry:
-    """Geometry of one layer; `Refusal` if the array cannot hold its rows or reach its columns."""
+def layer_geometry(config: ArrayConfig, network: Network, layer: Layer, parts: int = 1) -> Geometry:
+    """Geometry of one layer; `Refusal` if the array cannot hold its rows or reach its columns.
+
+    parts : row parts to split it into; fewer where that many would leave some without a row
+    """
     in_shape, out_shape = network.shape_of(layer.source), network.shape_of(layer.name)
     if isinstance(layer, Dense):
         # On a map of one pixel a dense layer is a convolution and needs no sum over the lanes.
@@ -131,15 +145,18 @@ def layer_geometry(config: ArrayConfig, network: Network, layer: Layer) -> Geome
             per_filter=False,
             reduce=reduce,
             tiling=one,
+            parts=1,
+            copies=config.clusters,
         )
     kernel, padding, stride = (1, 1), (0, 0), 1
     if isinstance(layer, Conv | AvgPool | MaxPool):
         kernel, padding, stride = layer.kernel, layer.padding, layer.stride
     phases = _choose_phases(config, layer, kernel[1], padding[1], stride, out_shape[2])
     lanes = max(out_shape[2], -(-in_shape[2] // phases))
-    tiling = choose_tiling(config, out_shape[1], lanes)
+    tiling = choose_tiling(config, -(-out_shape[1] // parts), lanes)
     if tiling is None:
         raise _too_wide(layer.name, lanes, config)
+    parts = -(-out_shape[1] // (tiling.strips * tiling.rows))
     return Geometry(
         layer=layer,
         in_shape=in_shape,
@@ -152,6 +169,8 @@ def layer_geometry(config: ArrayConfig, network: Network, layer: Layer) -> Geome
         or (isinstance(layer, Conv) and layer.depthwise),
         reduce=False,
         tiling=tiling,
+        parts=parts,
+        copies=config.clusters // parts,
     )
 
 

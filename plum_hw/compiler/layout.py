@@ -57,12 +57,13 @@ def choose_tiling(config: ArrayConfig, height: int, width: int) -> Tiling | None
 
 @dataclass(frozen=True, kw_only=True)
 class TensorLayout:
-    """One copy of a tensor in activation memory.
+    """One copy of a tensor in the activation memories.
 
     *Parameters*: ``base``, its first vector; ``channels``, ``height``, ``width`` of the tensor;
     ``phases`` of columns (1, or 2: even and odd columns apart); ``strips``, ``strip_lanes``,
-    ``rows`` as in `Tiling`; ``halo_top``, ``halo_bottom`` rows of each strip beyond its own;
-    ``cleared``: lanes outside all strips hold zeros as well.
+    ``rows`` as in `Tiling`, in each part; ``halo_top``, ``halo_bottom`` rows of each strip beyond
+    its own; ``cleared``: lanes outside all strips hold zeros as well; ``parts`` of ``part_rows``
+    consecutive rows, each in ``copies`` clusters: part r in those from ``r*copies`` on.
     """
 
     base: int
@@ -76,6 +77,13 @@ class TensorLayout:
     halo_top: int
     halo_bottom: int
     cleared: bool = False
+    parts: int = 1
+    copies: int = 1
+
+    @property
+    def part_rows(self) -> int:
+        """Rows of one part."""
+        return self.strips * self.rows
 
     @property
     def tiling(self) -> Tiling:
@@ -89,7 +97,7 @@ class TensorLayout:
 
     @property
     def vectors(self) -> int:
-        """Vectors that the copy occupies."""
+        """Vectors that the copy occupies in each cluster."""
         return self.phases * self.phase_pitch
 
     def at(self, base: int) -> TensorLayout:
@@ -100,17 +108,12 @@ class TensorLayout:
         """Vector of channel 0 of a local row; halo rows are those below 0 and from ``rows`` on."""
         return self.base + phase * self.phase_pitch + (self.halo_top + row) * self.channels
 
-    def place(self, channel: int, row: int, column: int) -> tuple[int, int]:
-        """Vector and lane of an element, where its strip holds it (not in a halo)."""
-        strip, local = divmod(row, self.rows)
-        vector = self.row_address(local, column % self.phases) + channel
-        return vector, strip * self.strip_lanes + column // self.phases
-
-    def pixel_map(self, lanes: int) -> NDArray[np.int32]:
-        """What every lane has to hold: int32 [vectors, lanes], the element's index in (C, H, W)
-        order, or `NO_PIXEL` for a zero (in unused lanes without ``cleared``: for anything).
+    def pixel_map(self, lanes: int, part: int = 0) -> NDArray[np.int32]:
+        """What every lane of a part has to hold: int32 [vectors, lanes], the element's index in
+        (C, H, W) order, or `NO_PIXEL` for a zero (in unused lanes without ``cleared``: for
+        anything).
         """
-        strip = np.arange(self.strips)[None, None, None, :, None]
+        strip = np.arange(self.strips)[None, None, None, :, None] + part * self.strips
         local = np.arange(-self.halo_top, self.rows + self.halo_bottom)[None, :, None, None, None]
         lane = np.arange(self.strip_lanes)[None, None, None, None, :]
         phase = np.arange(self.phases)[:, None, None, None, None]

@@ -32,16 +32,29 @@ class _Buffer:
         return self.first <= other.last and other.first <= self.last
 
 
+@dataclass(frozen=True)
+class Allocation:
+    """What placing the copies came to.
+
+    *Members*: ``vectors`` in use, from 0 on; ``excess``, how far from fitting: vectors beyond the
+    memory, and those beyond it in every layer, summed; ``refusal``: what is needed and where, or
+    None if it fits.
+    """
+
+    vectors: int
+    excess: int
+    refusal: Refusal | None
+
+
 def allocate(
     config: ArrayConfig,
     network: Network,
     geometries: Sequence[Geometry],
     copies: dict[str, list[Copy]],
-) -> int:
-    """Give every copy its base. Returns the vectors in use, from 0 on.
+) -> Allocation:
+    """Give every copy its base, the same in all clusters.
 
-    The copies of the input lie side by side, so that the host writes them at once. `Refusal` with
-    what is needed and where, if the memory is too small.
+    The copies of the input lie side by side, so that the host writes them at once.
     """
     buffers = _buffers(network, geometries, copies)
     # Greedy by size is the better rule for most networks, by time for chains.
@@ -52,12 +65,17 @@ def allocate(
     )
     best, chosen = min((_place(sorted(buffers, key=rule)), i) for i, rule in enumerate(rules))
     if best > config.act_depth:
-        raise _too_small(config, geometries, buffers, best)
+        excess = sum(
+            max(0, sum(b.size for b in buffers if b.first <= i <= b.last) - config.act_depth)
+            for i in range(len(geometries))
+        )
+        refusal = _too_small(config, geometries, buffers, best)
+        return Allocation(best, excess + best - config.act_depth, refusal)
     _place(sorted(buffers, key=rules[chosen]))
     for buffer in buffers:
         for offset, copy in buffer.copies:
             copy.layout = copy.layout.at(buffer.base + offset)
-    return best
+    return Allocation(best, 0, None)
 
 
 def _buffers(

@@ -1,23 +1,32 @@
-"""What is known of each layer before it is packed: geometry, places, masks, constants, lists."""
+"""What is known of each layer before it is packed: split, places, masks, constants, lists."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from plum_hw.config import ArrayConfig
 from plum_hw.ir import Layer, Network
 from plum_hw.layouts import Select
 
-from .columns import flipped_filters, layer_weights
-from .copies import Copy, plan_copies
+from .assign import assign_filters, makespan
+from .columns import Weights, flipped_filters, layer_weights
+from .copies import Copy
 from .geometry import Geometry, layer_geometry, plain_layout
 from .layout import TensorLayout
 from .lower import lower
-from .memory import allocate
+from .pairs import can_pair, choose_pairs, pair_masks
 from .problems import Problem, Refusal
 from .requant import Constants, layer_constants
-from .scatter import Entry, scatter_lists
+from .scatter import Entry, Scatter, scatter_lists
 from .segments import Masks, build_masks
+from .split import Placement, place_network
+
+#: Lane groups of a vector that are written more than once, about, for each that is written.
+_HALO_SHARE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +35,21 @@ class LayerPlan:
 
     *Members*: ``geometry``; ``source``, layout that the window reads; ``residual``, layout of the
     residual or None; ``outputs``, layouts of all copies that are written (none of logits);
-    ``masks``, ``constants``; ``lists``, the scatter list of each vector.
+    ``weights``; ``masks`` of all filters one by one; ``filters``, channels of each filter part;
+    ``constants``; ``scatter``, the lists.
     """
 
+    config: ArrayConfig
     geometry: Geometry
     source: TensorLayout
     residual: TensorLayout | None
     outputs: tuple[TensorLayout, ...]
+    weights: Weights
     masks: Masks
+    filters: tuple[tuple[int, ...], ...]
     constants: Constants
-    lists: tuple[tuple[Entry, ...], ...]
+    scatter: Scatter
+    peak: int
 
     @property
     def layer(self) -> Layer:
@@ -46,6 +60,35 @@ class LayerPlan:
     def out_base(self) -> int:
         """What the offsets of the scatter entries are relative to."""
         return self.outputs[0].base if self.outputs else 0
+
+    @cached_property
+    def can_pair(self) -> bool:
+        """Whether pairs of filters are of use."""
+        both = self.residual is not None and self.weights.window
+        # With both, the residuals of a pair would share a bank.
+        return not both and can_pair(self.config, self.weights, self.peak)
+
+    @cached_property
+    def paired(self) -> tuple[Masks, ...]:
+        """Masks of each filter part in pairs."""
+        return tuple(
+            pair_masks(
+                self.config,
+                self.weights,
+                self.masks,
+                choose_pairs(self.weights, filters),
+                self.peak,
+                residual=self.residual is not None,
+            )
+            if filters
+            else self.masks.only(())
+            for filters in self.filters
+        )
+
+    @cached_property
+    def single(self) -> tuple[Masks, ...]:
+        """Masks of each filter part, each filter by itself."""
+        return tuple(self.masks.only(filters) for filters in self.filters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,43 +113,41 @@ class _Planner:
         self.network = network
         self.config = config
         self.problems: list[Problem] = []
+        self._masks: dict[tuple[str, str], Masks | None] = {}
 
     def plan(self) -> tuple[Plan | None, list[Problem]]:
         network, config = self.network, self.config
         self._check_whole()
-        geometries = [self._geometry(layer) for layer in network.layers]
-        placed = [geometry for geometry in geometries if geometry is not None]
-        copies: dict[str, list[Copy]] = {}
-        vectors = 0
-        if len(placed) == len(geometries):
-            copies = plan_copies(config, network, placed)
+        choices = [self._choices(layer) for layer in network.layers]
+        constants = {layer.name: self._constants(layer) for layer in network.layers}
+        for each in choices:
+            if each:
+                self._estimate(each[0])
+        placement: Placement | None = None
+        if all(choices) and None not in self._masks.values():
             try:
-                vectors = allocate(config, network, placed, copies)
+                placement = place_network(config, network, choices, self._cost)
             except Refusal as refusal:
                 self.problems.append(refusal.problem)
-        constants = {layer.name: self._constants(layer) for layer in network.layers}
-        masks = {each.layer.name: self._masks(each, copies) for each in placed}
-        if self.problems:
+        if placement is None or self.problems:
             order = {layer.name: index for index, layer in enumerate(network.layers)}
             self.problems.sort(key=lambda problem: order.get(problem.layer or "", -1))
             return None, self.problems
         layers = tuple(
-            self._layer(each, copies, masks[each.layer.name], constants[each.layer.name])
-            for each in placed
+            self._layer(each, placement.copies, constants[each.layer.name])
+            for each in placement.geometries
         )
-        return Plan(network=network, layers=layers, copies=copies, vectors=vectors), []
+        plan = Plan(
+            network=network,
+            layers=layers,
+            copies=placement.copies,
+            vectors=placement.vectors,
+        )
+        return plan, []
 
     def _check_whole(self) -> None:
         """What concerns the network as a whole."""
         network, config = self.network, self.config
-        if config.clusters != 1:
-            self.problems.append(
-                Problem(
-                    None,
-                    f"the array has {config.clusters} clusters",
-                    "the compiler places networks on one cluster: use an array with clusters 1",
-                )
-            )
         results = network.shape_of(network.output)[0]
         if network.gives_logits and results > config.result_depth:
             self.problems.append(
@@ -127,12 +168,17 @@ class _Planner:
                     )
                 )
 
-    def _geometry(self, layer: Layer) -> Geometry | None:
+    def _choices(self, layer: Layer) -> list[Geometry]:
+        """Geometries of a layer, one for each number of row parts that makes a difference."""
+        result: dict[int, Geometry] = {}
         try:
-            return layer_geometry(self.config, self.network, layer)
+            for parts in range(1, self.config.clusters + 1):
+                geometry = layer_geometry(self.config, self.network, layer, parts)
+                result.setdefault(geometry.parts, geometry)
         except Refusal as refusal:
             self.problems.append(refusal.problem)
-            return None
+            return []
+        return list(result.values())
 
     def _constants(self, layer: Layer) -> Constants | None:
         flipped = flipped_filters(layer, self.network.shape_of(layer.name)[0])
@@ -142,60 +188,98 @@ class _Planner:
             self.problems.append(refusal.problem)
             return None
 
-    def _masks(self, geometry: Geometry, copies: dict[str, list[Copy]]) -> Masks | None:
+    def _peak(self, layer: Layer) -> int:
+        return (1 << self.network.bits_of(layer.source)) - 1
+
+    def _build(self, geometry: Geometry, weights: Weights) -> Masks:
         layer = geometry.layer
-        weights = layer_weights(geometry, self._read(copies, geometry, 0))
-        peak = (1 << self.network.bits_of(layer.source)) - 1
-        try:
-            return build_masks(self.config, layer.name, weights, peak)
-        except Refusal as refusal:
-            self.problems.append(refusal.problem)
-            return None
+        return build_masks(
+            self.config,
+            layer.name,
+            weights,
+            self._peak(layer),
+            residual=len(layer.inputs) == 2,
+            steps=geometry.per_filter,
+        )
+
+    def _estimate(self, geometry: Geometry) -> Masks | None:
+        """Masks of a layer with some layout of its input: the number of beats is always the same."""
+        # A dense layer's beats depend on the rows of its input's layout.
+        key = (geometry.layer.name, "")
+        if key not in self._masks:
+            source = (
+                plain_layout(self.config, geometry.in_shape, geometry.layer.name)
+                if geometry.reduce
+                else geometry.source_layout()
+            )
+            try:
+                self._masks[key] = self._build(geometry, layer_weights(geometry, source))
+            except Refusal as refusal:
+                self.problems.append(refusal.problem)
+                self._masks[key] = None
+        return self._masks[key]
+
+    def _cost(self, geometry: Geometry) -> int:
+        """About the cycles of a layer: the beats of its filters, or their drains or writes where
+        these take longer.
+        """
+        config = self.config
+        masks = self._estimate(geometry)
+        assert masks is not None
+        drains = sum(segment.drain for segment in masks.segments) * config.groups
+        terms = len(geometry.layer.inputs) + bool(masks.window_segments)
+        turn = max(terms, -(-config.clusters // config.write_buses))
+        writes = int(config.groups * turn * (1 + _HALO_SHARE * (geometry.kernel[0] > 1)))
+        beats = np.maximum(masks.beats(), max(drains, writes))
+        if masks.shared:
+            beats = np.repeat(beats, geometry.out_shape[0])
+        window = int(np.maximum(np.bitwise_count(masks.window_words), 1).sum())
+        work = makespan(beats, geometry.copies, consecutive=geometry.per_filter)
+        return geometry.tiling.rows * (work + window)
 
     def _layer(
-        self,
-        geometry: Geometry,
-        copies: dict[str, list[Copy]],
-        masks: Masks | None,
-        constants: Constants | None,
+        self, geometry: Geometry, copies: dict[str, list[Copy]], constants: Constants | None
     ) -> LayerPlan:
         """Put together what was found, once everything was."""
-        assert masks is not None
         assert constants is not None
         layer = geometry.layer
         outputs = tuple(copy.layout for copy in copies[layer.name])
+        source = self._read(copies, geometry, 0)
+        weights = layer_weights(geometry, source)
+        masks = self._build(geometry, weights)
+        beats = masks.beats()
+        if masks.shared:
+            beats = np.repeat(beats, weights.filters)
+        filters = assign_filters(beats, geometry.copies, consecutive=geometry.per_filter)
         return LayerPlan(
+            config=self.config,
             geometry=geometry,
-            source=self._read(copies, geometry, 0),
+            source=source,
             residual=self._read(copies, geometry, 1) if len(layer.inputs) == 2 else None,
             outputs=outputs,
+            weights=weights,
             masks=masks,
+            filters=tuple(tuple(part) for part in filters),
             constants=constants,
-            lists=self._lists(geometry, outputs),
+            scatter=self._scatter(geometry, outputs),
+            peak=self._peak(layer),
         )
 
-    def _read(self, copies: dict[str, list[Copy]], geometry: Geometry, slot: int) -> TensorLayout:
-        """Layout that a layer reads; where nothing is placed as a network cannot be, one that
-        serves for finding what else is wrong.
-        """
+    @staticmethod
+    def _read(copies: dict[str, list[Copy]], geometry: Geometry, slot: int) -> TensorLayout:
+        """Layout that a layer reads."""
         layer = geometry.layer
-        for copy in copies.get(layer.inputs[slot], ()):
-            if (layer.name, slot) in copy.readers:
-                return copy.layout
-        if slot:
-            return geometry.residual_layout()
-        if geometry.reduce:
-            return plain_layout(self.config, geometry.in_shape, layer.name)
-        return geometry.source_layout()
+        return next(
+            copy.layout for copy in copies[layer.inputs[slot]] if (layer.name, slot) in copy.readers
+        )
 
-    def _lists(
-        self, geometry: Geometry, outputs: tuple[TensorLayout, ...]
-    ) -> tuple[tuple[Entry, ...], ...]:
+    def _scatter(self, geometry: Geometry, outputs: Sequence[TensorLayout]) -> Scatter:
         if geometry.logits:
-            return ((),)
+            return Scatter((((),),), 0)
         if geometry.reduce:
             # The sum goes to lane 0 of one group; `lower` sees to it that this is enough.
             assert len(outputs) == 1
-            return ((Entry(0, 0, 0, Select.STRAIGHT, 0, 1),),)
-        lists = scatter_lists(self.config, geometry.tiling, outputs, outputs[0].base)
-        return tuple(tuple(entries) for entries in lists)
+            everywhere = self.config.clusters > 1
+            entry = Entry(0, 0, 0, Select.STRAIGHT, 0, 1, 0, everywhere)
+            return Scatter((((entry,),),), self.config.clusters if everywhere else 0)
+        return scatter_lists(self.config, geometry, outputs, outputs[0].base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,20 +32,24 @@ class Constants:
     shift: int
     out_bits: int
 
-    def pack(self, config: ArrayConfig) -> list[int]:
-        """Words of table memory, four a filter."""
+    def pack(self, config: ArrayConfig, filters: Sequence[int | None]) -> list[int]:
+        """Words of table memory, four a filter, for some channels in their order; None is a filter
+        that gives nothing.
+        """
         layout = requant_layout(config)
-        return [
-            word
-            for scale, bias, window, residual in zip(
-                self.scale.tolist(),
-                self.bias.tolist(),
-                self.window.tolist(),
-                self.residual.tolist(),
-                strict=True,
+        words = []
+        for channel in filters:
+            if channel is None:
+                words += layout.pack(scale=0, bias=0, window=0, residual=0, channel=0)
+                continue
+            words += layout.pack(
+                scale=int(self.scale[channel]),
+                bias=int(self.bias[channel]),
+                window=int(self.window[channel]),
+                residual=int(self.residual[channel]),
+                channel=channel,
             )
-            for word in layout.pack(scale=scale, bias=bias, window=window, residual=residual)
-        ]
+        return words
 
 
 def pass_on(channels: int, bits: int) -> Constants:

@@ -6,13 +6,16 @@ pixels by the vector that has them, with zeros by whichever vector has the short
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from plum_hw.config import ArrayConfig
 from plum_hw.layouts import Select, scatter_layout
 
-from .layout import TensorLayout, Tiling
+from .geometry import Geometry
+from .layout import TensorLayout
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Entry:
     select: Select
     upper: int
     count: int
+    dest: int = 0
+    grouped: bool = False
 
     def pack(self, config: ArrayConfig, *, last: bool) -> int:
         """The entry's word."""
@@ -35,89 +40,144 @@ class Entry:
             select=self.select,
             upper=self.upper,
             count=self.count,
+            dest=self.dest,
+            grouped=self.grouped,
             last=last,
         )[0]
 
 
-#: An entry with the vector that has its pixels, or None for zeros.
-_Write = tuple[int | None, Entry]
+@dataclass(frozen=True)
+class Scatter:
+    """Where a layer's output goes.
+
+    *Members*: ``lists``, for each row part the list of each of its vectors; ``group_size``: an
+    entry that is ``grouped`` goes to the clusters from ``dest*group_size`` on, so many (0: no entry
+    is).
+    """
+
+    lists: tuple[tuple[tuple[Entry, ...], ...], ...]
+    group_size: int
+
+    def group(self, cluster: int) -> int:
+        """The group that a cluster is of."""
+        return cluster // self.group_size if self.group_size else 0
+
+
+#: An entry to all clusters of part ``dest`` of a copy, with the row part and the vector that have
+#: its pixels, or None for zeros.
+_Write = tuple[tuple[int, int] | None, Entry]
 
 
 def scatter_lists(
-    config: ArrayConfig, tiling: Tiling, copies: Sequence[TensorLayout], out_base: int
-) -> list[list[Entry]]:
-    """The list of each output vector.
+    config: ArrayConfig, geometry: Geometry, copies: Sequence[TensorLayout], out_base: int
+) -> Scatter:
+    """The lists of a layer.
 
-    tiling : of the output as it is computed
+    geometry : of the layer, with the tiling of the output as it is computed
     copies : all to be written, of one tensor
     """
-    lists: list[list[Entry]] = [[] for _ in range(tiling.rows)]
+    parts, rows = geometry.parts, geometry.tiling.rows
+    lists: list[list[list[tuple[int, Entry]]]] = [[[] for _ in range(rows)] for _ in range(parts)]
     zeros = []
     for copy in copies:
-        for vector, entry in _writes(config, tiling, copy, out_base):
-            if vector is None:
-                zeros.append(entry)
+        for place, entry in _writes(config, geometry, copy, out_base):
+            if place is None:
+                zeros.append((copy.copies, entry))
             else:
-                lists[vector].append(entry)
-    for entry in zeros:
-        min(lists, key=len).append(entry)
-    return lists
+                lists[place[0]][place[1]].append((copy.copies, entry))
+    every = [vector for part in lists for vector in part]
+    for item in zeros:
+        min(every, key=len).append(item)
+    sizes = Counter(size for vector in every for size, _ in vector if size > 1)
+    size = max(sizes, key=lambda each: sizes[each]) if sizes else 0
+    return Scatter(
+        tuple(
+            tuple(tuple(_in_turn(config, _addressed(vector, size))) for vector in part)
+            for part in lists
+        ),
+        size,
+    )
+
+
+def _addressed(items: list[tuple[int, Entry]], group_size: int) -> Iterator[Entry]:
+    """Entries with clusters or groups in place of parts."""
+    for size, entry in items:
+        if size > 1 and size == group_size:
+            yield dataclasses.replace(entry, grouped=True)
+        else:
+            for cluster in range(entry.dest * size, (entry.dest + 1) * size):
+                yield dataclasses.replace(entry, dest=cluster)
+
+
+def _in_turn(config: ArrayConfig, entries: Iterator[Entry]) -> list[Entry]:
+    """Entries in an order in which the buses take turns, as each is free only now and then."""
+    buses = config.write_buses
+    numbered: list[tuple[int, int, Entry]] = []
+    seen = [0] * buses
+    for entry in entries:
+        bus = entry.target % buses
+        numbered.append((seen[bus], bus, entry))
+        seen[bus] += 1
+    numbered.sort(key=lambda item: item[:2])
+    return [entry for _, _, entry in numbered]
 
 
 def _writes(
-    config: ArrayConfig, tiling: Tiling, copy: TensorLayout, out_base: int
+    config: ArrayConfig, geometry: Geometry, copy: TensorLayout, out_base: int
 ) -> Iterator[_Write]:
     """All writes of one copy."""
     address_mask = (1 << config.act_addr_bits) - 1
     groups = copy.tiling.strip_groups(config)
-    for phase in range(copy.phases):
-        for local in range(-copy.halo_top, copy.rows + copy.halo_bottom):
-            offset = (copy.row_address(local, phase) - out_base) & address_mask
-            for strip in range(copy.strips):
-                row = strip * copy.rows + local
-                for group in range(groups):
-                    target = strip * groups + group
-                    yield from _group(config, tiling, copy, row, phase, group, target, offset)
-            if copy.cleared and 0 <= local < copy.rows:
-                for target in range(copy.strips * groups, config.groups):
-                    yield None, Entry(offset, 0, target, Select.STRAIGHT, 0, 0)
+    for part in range(copy.parts):
+        for phase in range(copy.phases):
+            for local in range(-copy.halo_top, copy.rows + copy.halo_bottom):
+                offset = (copy.row_address(local, phase) - out_base) & address_mask
+                for target in range(copy.strips * groups):
+                    row = (part * copy.strips + target // groups) * copy.rows + local
+                    place = Entry(offset, 0, target, Select.STRAIGHT, 0, 0, part)
+                    yield from _group(config, geometry, copy, row, phase, target % groups, place)
+                if copy.cleared and 0 <= local < copy.rows:
+                    for target in range(copy.strips * groups, config.groups):
+                        yield None, Entry(offset, 0, target, Select.STRAIGHT, 0, 0, part)
 
 
 def _group(
     config: ArrayConfig,
-    tiling: Tiling,
+    geometry: Geometry,
     copy: TensorLayout,
     row: int,
     phase: int,
     group: int,
-    target: int,
-    offset: int,
+    place: Entry,
 ) -> Iterator[_Write]:
     """The writes of one group of a row of a strip: one, or one for each half."""
-    zero = Entry(offset, 0, target, Select.STRAIGHT, 0, 0)
     if not 0 <= row < copy.height:
-        yield None, zero
+        yield None, place
         return
+    tiling = geometry.tiling
     strip, vector = divmod(row, tiling.rows)
+    part, strip = divmod(strip, tiling.strips)
     first = strip * tiling.strip_groups(config)
 
     def count(source: int) -> int:
         """Lanes of a group of the row that hold pixels."""
         return min(max(copy.width - source * config.group_lanes, 0), config.group_lanes)
 
+    def entry(source: int, select: Select, upper: int) -> _Write:
+        return (part, vector), dataclasses.replace(
+            place, source=first + source, select=select, upper=upper, count=count(source)
+        )
+
     if copy.phases == 1:
-        if count(group):
-            yield vector, Entry(offset, first + group, target, Select.STRAIGHT, 0, count(group))
-        else:
-            yield None, zero
+        yield entry(group, Select.STRAIGHT, 0) if count(group) else (None, place)
         return
     halves = [(upper, 2 * group + upper) for upper in range(2)]
     if all(count(source) <= phase for _, source in halves):
-        yield None, zero
+        yield None, place
         return
     select = Select.ODD if phase else Select.EVEN
     for upper, source in halves:
         if count(source) > phase:
-            yield vector, Entry(offset, first + source, target, select, upper, count(source))
+            yield entry(source, select, upper)
         else:
-            yield None, Entry(offset, 0, target, select, upper, 0)
+            yield None, dataclasses.replace(place, select=select, upper=upper)
