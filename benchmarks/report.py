@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.peers import BOARDS, LAYER_L
-from benchmarks.text import BINDS, CYCLES_NOTE, HEAD, LAYER_L_NOTE, RATIOS_NOTE
+from benchmarks.text import BINDS, CYCLES_NOTE, ENERGY_NOTE, HEAD, LAYER_L_NOTE, RATIOS_NOTE
 
 #: What the paper measured against binary, and against ternary, on a CPU.
 PAPER_BINARY, PAPER_TERNARY = 1.26, 1.75
-#: Least ratios for ResNet-20 at density 0.35, T = 1.
-BARS = {"binary": 2.4, "binary-offset": 1.3, "ternary": 1.0}
-#: Most cycles for layer L on one cluster.
-LAYER_L_BAR = 3700
+#: The array on which schemes are compared, and the paper's density.
+ARRAY, DENSITY = "arty-a7-35t", 0.35
 _BASELINES = ("binary", "binary-offset", "ternary")
 _OURS = "signed-binary"
 
 Entry = dict[str, Any]
+Group = int | str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure that must be reached. *Members*: ``least``: `got` must not be below it, else not
+    above; ``unit`` follows both.
+    """
+
+    work: str
+    bar: float
+    got: float | None
+    least: bool
+    unit: str = ""
+
+    @property
+    def met(self) -> bool:
+        if self.got is None:
+            return False
+        return self.got >= self.bar if self.least else self.got <= self.bar
+
+    def row(self) -> tuple[str, ...]:
+        def text(value: float) -> str:
+            return f"{value:,}{self.unit}" if isinstance(value, int) else f"{value:.2f}{self.unit}"
+
+        got = "refused" if self.got is None else text(self.got)
+        sign = ">=" if self.least else "<="
+        return self.work, f"{sign} {text(self.bar)}", got, "met" if self.met else "**not met**"
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -37,87 +64,193 @@ class Results:
         self.runs: list[Entry] = results["runs"]
         self.refused: list[Entry] = results["refused"]
         self.clock: str = results["clock"]
-        self.networks = list(dict.fromkeys(entry["network"] for entry in self.runs))
+        entries = [*self.runs, *self.refused]
+        self.networks = list(dict.fromkeys(entry["network"] for entry in entries))
+        self.compared = list(
+            dict.fromkeys(entry["network"] for entry in entries if entry["scheme"] != _OURS)
+        )
+        self.arrays = list(dict.fromkeys(entry["array"] for entry in entries))
+        self._runs = {
+            (e["network"], e["array"], e["scheme"], e["density"]["asked"], e["group"]): e
+            for e in self.runs
+        }
 
-    def find(self, network: str, scheme: str, density: float | None = None) -> Entry | None:
-        """The result of a scheme; ``density`` of the sparse ones."""
-        for entry in self.runs:
-            asked = entry["density"]["asked"]
-            if (entry["network"], entry["scheme"]) == (network, scheme) and asked in (
-                None,
-                density,
-            ):
-                return entry
-        return None
+    def find(
+        self,
+        network: str,
+        scheme: str = _OURS,
+        density: float = DENSITY,
+        *,
+        array: str = ARRAY,
+        group: Group = "auto",
+    ) -> Entry | None:
+        """The result of a case, None where it was refused; ``density`` of the sparse schemes."""
+        key = (network, array, scheme)
+        found = self._runs.get((*key, density, group))
+        return found or self._runs.get((*key, None, group))
 
-    def ratio(self, network: str, scheme: str, density: float) -> float | None:
+    def cycles(self, network: str, *, array: str = ARRAY, group: Group = "auto") -> int | None:
+        """Cycles of signed binary at the paper's density."""
+        entry = self.find(network, array=array, group=group)
+        return None if entry is None else int(entry["predicted_cycles"])
+
+    def ratio(self, network: str, scheme: str, density: float, group: Group) -> float | None:
         """Cycles of a scheme over those of signed binary; None where either was refused."""
-        other, ours = self.find(network, scheme, density), self.find(network, _OURS, density)
+        other = self.find(network, scheme, density, group=group)
+        ours = self.find(network, _OURS, density, group=group)
         if other is None or ours is None:
             return None
         return float(other["predicted_cycles"] / ours["predicted_cycles"])
 
 
-def performance(data: dict[str, Any]) -> str:
+def bars(results: Results, energy: dict[str, Any] | None) -> list[Bar]:
+    """What the array has to reach, and what it does."""
+    found = []
+    for array, clusters, group, bar in (
+        ("arty-a7-35t", 5, 1, 64_000),
+        ("arty-a7-35t", 5, "auto", 54_000),
+        ("arty-a7-100t", 12, 1, 28_000),
+    ):
+        cycles = results.cycles("resnet20", array=array, group=group)
+        words = "T = 1" if group == 1 else "T chosen"
+        work = f"ResNet-20 on {clusters} clusters ({array}), {words}"
+        found.append(Bar(work, bar, cycles, False, " cycles"))
+    eight = results.find("resnet8")
+    milliseconds = None if eight is None else eight["milliseconds_at_100_mhz"]
+    found.append(
+        Bar("ResNet-8 on 5 clusters at 100 MHz, T chosen", 0.24, milliseconds, False, " ms")
+    )
+    found.append(
+        Bar("layer L on one cluster, T = 1", 3700, _layer_l_cycles(results), False, " cycles")
+    )
+    for group, scheme, least in (
+        (1, "binary", 2.4),
+        (1, "binary-offset", 1.3),
+        (1, "ternary", 1.0),
+        ("auto", "binary", 2.0),
+        ("auto", "ternary", 1.0),
+    ):
+        words = "T = 1" if group == 1 else "T chosen for each"
+        ratio = results.ratio("resnet20", scheme, DENSITY, group)
+        found.append(Bar(f"ResNet-20: cycles of {scheme} / ours, {words}", least, ratio, True))
+    if energy is not None:
+        less = float(energy["ratios"]["binary"])
+        found.append(Bar("layer L: switching energy of binary / ours", 2.0, less, True))
+    return found
+
+
+def _layer_l_cycles(results: Results) -> int | None:
+    return results.cycles("layer-l", array="cluster", group=1)
+
+
+def performance(data: dict[str, Any], energy: dict[str, Any] | None = None) -> str:
     """The whole document."""
     results = Results(data)
     parts = [
         HEAD.format(clock=results.clock, paper=PAPER_BINARY, ternary=PAPER_TERNARY),
-        "## Cycles at density 0.35",
-        _cycles(results),
+        "## Networks and arrays",
+        _networks(results),
         CYCLES_NOTE,
+        "## Bars",
+        table(("work", " bar", " ours", ""), [bar.row() for bar in bars(results, energy)]),
+        f"## Schemes on {ARRAY}",
+        _schemes(results),
         "## Signed binary against the others",
         _ratios(results),
         RATIOS_NOTE.format(paper=PAPER_BINARY, ternary=PAPER_TERNARY),
-        "## ResNet-20: bars and what binds",
-        _bars(results),
+        "## ResNet-20: what binds",
         _resnet20(results),
+    ]
+    if energy is not None:
+        parts += ["## Switching energy", _energy(energy), ENERGY_NOTE]
+    parts += [
         "## Layer L beside other systems",
         _layer_l(results),
         LAYER_L_NOTE,
         "## Whole networks beside other boards",
         _boards(results),
-        "## What no array holds yet",
+        "## What an array cannot hold",
         _refused(results),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _cycles(results: Results) -> str:
+def _simulated(entry: Entry) -> str:
+    if "simulated_cycles" not in entry:
+        return "not run"
+    equal = entry["simulated_cycles"] == entry["predicted_cycles"] and entry["equal_to_golden"]
+    return "equal" if equal else "**DIFFERENT**"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _networks(results: Results) -> str:
     rows = []
     for network in results.networks:
-        for entry in results.runs:
-            asked = entry["density"]["asked"]
-            if entry["network"] != network or asked not in (None, 0.35):
+        for array in results.arrays:
+            plain = results.find(network, array=array, group=1)
+            chosen = results.find(network, array=array)
+            if plain is None or chosen is None:
                 continue
-            simulated = "not run"
-            if "simulated_cycles" in entry:
-                equal = entry["simulated_cycles"] == entry["predicted_cycles"]
-                equal = equal and entry["equal_to_golden"]
-                simulated = "equal" if equal else "**DIFFERENT**"
             rows.append(
                 (
                     network,
-                    entry["scheme"],
-                    f"{entry['density']['real']:.3f}",
-                    f"{entry['predicted_cycles']:,}",
-                    simulated,
-                    f"{100 * entry['lane_use']:.0f} %",
-                    f"{entry['milliseconds_at_100_mhz']:.3f}",
-                    f"{entry['weight_bits'] / 1000:,.1f}",
-                    entry["array"],
+                    array,
+                    str(chosen["clusters"]),
+                    f"{plain['predicted_cycles']:,}",
+                    f"{chosen['predicted_cycles']:,}",
+                    _percent(chosen["lane_use"]),
+                    f"{chosen['milliseconds_at_100_mhz']:.3f}",
+                    str(chosen["parts"]),
+                    _simulated(chosen),
+                )
+            )
+    headings = (
+        "network",
+        "array",
+        " clusters",
+        " cycles, T = 1",
+        " cycles, T chosen",
+        " lane use",
+        " ms at 100 MHz (assumed)",
+        " parts",
+        "simulated",
+    )
+    return table(headings, rows)
+
+
+def _schemes(results: Results) -> str:
+    rows = []
+    for network in results.compared:
+        for scheme in (_OURS, *_BASELINES, "int8"):
+            plain, chosen = (results.find(network, scheme, group=group) for group in (1, "auto"))
+            if plain is None or chosen is None:
+                continue
+            rows.append(
+                (
+                    network,
+                    scheme,
+                    f"{chosen['density']['real']:.3f}",
+                    f"{plain['predicted_cycles']:,}",
+                    f"{chosen['predicted_cycles']:,}",
+                    f"{plain['weight_bits'] / 1000:,.1f}",
+                    f"{chosen['weight_bits'] / 1000:,.1f}",
+                    str(chosen["parts"]),
+                    _simulated(chosen),
                 )
             )
     headings = (
         "network",
         "scheme",
         " density",
-        " cycles",
+        " cycles, T = 1",
+        " cycles, T chosen",
+        " mask kbit, T = 1",
+        " mask kbit, T chosen",
+        " parts",
         "simulated",
-        " lane use",
-        " ms at 100 MHz (assumed)",
-        " mask kbit",
-        "array",
     )
     return table(headings, rows)
 
@@ -128,12 +261,22 @@ def _ratios(results: Results) -> str:
         (
             network,
             f"{density:.2f}",
-            *(_times(results.ratio(network, scheme, density)) for scheme in _BASELINES),
+            *(
+                _times(results.ratio(network, scheme, density, group))
+                for group in (1, "auto")
+                for scheme in _BASELINES
+            ),
         )
-        for network in results.networks
+        for network in results.compared
         for density in densities
     ]
-    headings = ("network", " density", " binary, two groups", " binary, offset", " ternary")
+    baselines = ("binary, two groups", "binary, offset", "ternary")
+    headings = (
+        "network",
+        " density",
+        *(f" {name}, T = 1" for name in baselines),
+        *(f" {name}, T chosen" for name in baselines),
+    )
     return table(headings, rows)
 
 
@@ -141,103 +284,83 @@ def _times(ratio: float | None) -> str:
     return "refused" if ratio is None else f"{ratio:.2f}"
 
 
-def _bars(results: Results) -> str:
-    rows = []
-    for scheme, bar in BARS.items():
-        ratio = results.ratio("resnet20", scheme, 0.35)
-        met = "refused" if ratio is None else "met" if ratio >= bar else "**not met**"
-        rows.append((f"signed binary against {scheme}", f">= {bar:.1f}", _times(ratio), met))
-    ours = results.find("layer-l", _OURS, 0.35)
-    assert ours is not None
-    cycles = ours["predicted_cycles"]
-    rows.append(
-        (
-            "layer L, cycles on one cluster",
-            f"<= {LAYER_L_BAR:,}",
-            f"{cycles:,}",
-            "met" if cycles <= LAYER_L_BAR else "**not met**",
-        )
-    )
-    return table(("work, T = 1", " bar", " ours", ""), rows)
-
-
 def _resnet20(results: Results) -> str:
-    rows = []
-    for scheme in (_OURS, *_BASELINES):
-        entry = results.find("resnet20", scheme, 0.35)
-        if entry is None:
-            continue
-        total, fixed = entry["predicted_cycles"], entry["fixed_cycles"]
-        rows.append(
-            (
-                scheme,
-                f"{total:,}",
-                f"{fixed:,}",
-                f"{total - fixed:,}",
-                *(f"{entry['bound'].get(part, 0):,}" for part in ("lanes", "drain", "emitter")),
-                f"{entry['stalls']['drain']:,}",
-                f"{entry['stalls']['emitter']:,}",
-            )
+    entry = results.find("resnet20")
+    if entry is None:
+        return "Refused."
+    rows = [
+        (
+            layer["name"],
+            f"{layer['cycles']:,}",
+            _percent(layer["cycles"] / entry["predicted_cycles"]),
+            str(layer["group"]),
+            f"{layer['split'][0]}x{layer['split'][1]}",
+            _percent(layer["lane_use"]),
+            f"{layer['stalls']['drain']:,}",
+            f"{layer['stalls']['emitter']:,}",
+            layer["bound_by"],
         )
-    ours, offset = (results.find("resnet20", each, 0.35) for each in (_OURS, "binary-offset"))
+        for layer in entry["layers"]
+    ]
     text = table(
         (
-            "scheme",
+            "layer",
             " cycles",
-            " 8-bit layers",
-            " middle layers",
-            " bound by lanes",
-            " by drain",
-            " by emitter",
+            " share",
+            " T",
+            " RxF",
+            " lane use",
             " drain stalls",
             " emitter stalls",
+            "bound by",
         ),
         rows,
     )
-    if ours is None or offset is None:
-        return text
-    middle = [entry["predicted_cycles"] - entry["fixed_cycles"] for entry in (ours, offset)]
-    slow = [layer for layer in ours["layers"] if layer["bound_by"] != "lanes"]
-    names = "; ".join(
-        f"`{layer['name']}` by the {layer['bound_by']} ({layer['cycles']:,} cycles, lanes used "
-        f"{100 * layer['lane_use']:.0f} %)"
-        for layer in slow
-    )
-    share = 100 * ours["fixed_cycles"] / ours["predicted_cycles"]
-    ratio = offset["predicted_cycles"] / ours["predicted_cycles"]
-    return (
-        f"{text}\n\nThe 8-bit layers take the same cycles in every scheme, {share:.0f} % of those\n"
-        f"of signed binary; without them its lead over binary-offset would be\n"
-        f"{middle[1] / middle[0]:.2f} instead of {ratio:.2f}. "
-        f"Bound by something else than the lanes:\n"
-        f"{names}.\n\n{BINDS.strip()}"
-    )
+    share = _percent(entry["fixed_cycles"] / entry["predicted_cycles"])
+    return f"{text}\n\n{BINDS.format(array=ARRAY, share=share).strip()}"
+
+
+def _energy(energy: dict[str, Any]) -> str:
+    ours = energy["runs"][_OURS]
+    rows = [
+        (
+            scheme,
+            f"{run['density']:.2f}",
+            f"{run['cycles']:,}",
+            *(f"{run['energy'][part] / ours['total']:.3f}" for part in energy["parts"]),
+            f"{run['total'] / ours['total']:.2f}",
+        )
+        for scheme, run in energy["runs"].items()
+    ]
+    headings = ("scheme", " density", " cycles", *(f" {part}" for part in energy["parts"]))
+    return table((*headings, " all, over signed binary"), rows)
 
 
 def _layer_l(results: Results) -> str:
     rows = []
-    for scheme in (_OURS, *_BASELINES, "int8"):
-        entry = results.find("layer-l", scheme, 0.35)
+    for group, words in ((1, "T = 1"), ("auto", "T chosen")):
+        entry = results.find("layer-l", array="cluster", group=group)
         if entry is not None:
-            name = f"**ours, one cluster, {scheme}, density {entry['density']['real']:.2f}**"
-            rows.append((name, f"{entry['predicted_cycles']:,}", "not measured here", "T = 1"))
+            name = f"**ours, one cluster, signed binary, density {entry['density']['real']:.2f}**"
+            rows.append((name, f"{entry['predicted_cycles']:,}", "see README", words))
     return table(("system", " cycles a frame", "logic", "note"), [*rows, *LAYER_L])
 
 
 def _boards(results: Results) -> str:
     rows = []
     for network in ("resnet8", "resnet20", "dscnn"):
-        entry = results.find(network, _OURS, 0.35)
-        if entry is not None:
-            rows.append(
-                (
-                    f"**ours, {entry['array']}, one cluster, T = 1**",
-                    f"{network}, random weights",
-                    f"{entry['milliseconds_at_100_mhz']:.2f} ms at 100 MHz",
-                    "cycle model; clock assumed",
-                    "signed binary at density 0.35; without the link's time",
+        for array in ("arty-a7-35t", "arty-a7-100t"):
+            entry = results.find(network, array=array)
+            if entry is not None:
+                rows.append(
+                    (
+                        f"**ours, {array}, {entry['clusters']} clusters**",
+                        f"{network}, random weights",
+                        f"{entry['milliseconds_at_100_mhz']:.3f} ms at 100 MHz",
+                        "cycle model; clock assumed",
+                        "signed binary at density 0.35, 8-bit activations; without the link's time",
+                    )
                 )
-            )
     return table(
         ("system", "network, accuracy", "result", "source", "what differs"), [*rows, *BOARDS]
     )
@@ -245,13 +368,8 @@ def _boards(results: Results) -> str:
 
 def _refused(results: Results) -> str:
     rows = [
-        (
-            entry["network"],
-            entry["scheme"],
-            entry["array"],
-            "; ".join(text.split("; use an array")[0] for text in entry["refused"]),
-        )
+        (entry["network"], entry["array"], "; ".join(entry["refused"]).split("; use ")[0])
         for entry in results.refused
-        if entry["density"]["asked"] in (None, 0.35)
+        if (entry["scheme"], entry["density"]["asked"], entry["group"]) == (_OURS, DENSITY, "auto")
     ]
-    return table(("network", "scheme", "array", "why"), rows)
+    return table(("network", "array", "why"), rows) if rows else "Every array holds every network."

@@ -1,42 +1,45 @@
-"""`python -m benchmarks.run [--simulate]`: benchmarks/results.json and docs/performance.md anew.
+"""`python -m benchmarks.run`: benchmarks/results.json and docs/performance.md anew.
 
 Cycles are exact and the same on every machine, and no time of day or duration is stored, so both
-files change only when the compiler, the array or the zoo does. With ``--simulate`` every result is
-run on the simulated gateware as well (some minutes); without it, what was simulated before is kept
-where the prediction is unchanged.
+files change only when the compiler, an array or the zoo does. With ``--simulate ARRAY`` the results
+on that array are run on the simulated gateware as well (some minutes); what was simulated before is
+kept where the prediction is unchanged. ``--network NET`` works on these networks alone and leaves
+the others as they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import performance
 from plum_hw import bench
-from plum_hw.compiler import check_network, compile_network
+from plum_hw.compiler import compile_network
 from plum_hw.config import preset
+from plum_hw.errors import UnsupportedError
 from plum_hw.ir import Network, WeightLayer
-from plum_hw.zoo import SCHEMES, Options, build
+from plum_hw.zoo import NAMES, SCHEMES, Options, build
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
+ENERGY = ROOT / "benchmarks" / "energy.json"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 
-#: Densities of the sparse schemes; the middle one is the paper's, 2.8 times sparser than binary.
+#: Arrays that every network is compiled for.
+ARRAYS = ("arty-a7-35t", "arty-a7-100t", "ulx3s-85f", "cluster", "single")
+#: Where schemes are compared, at all densities; the middle one is the paper's, 2.8 times sparser
+#: than binary.
+COMPARED = "arty-a7-35t"
+NETWORKS_COMPARED = ("layer-l", "resnet8", "resnet20", "fashion", "dscnn")
 DENSITIES = (0.25, 0.35, 0.45)
 DENSITY = 0.35
-#: Each network with the smallest array that holds it.
-ARRAYS = {
-    "layer-l": "arty-a7-35t",
-    "resnet8": "arty-a7-35t",
-    "resnet20": "arty-a7-35t",
-    "fashion": "arty-a7-35t",
-    "dscnn": "arty-a7-100t",
-}
-#: Networks that no array holds yet, with the largest.
-REFUSED = {name: "arty-a7-100t" for name in ("mobilenet025", "autoencoder", "vgg-small")}
+#: Filters that share additions: none do, or the compiler chooses.
+GROUPS = (1, None)
+#: The network whose layers are listed.
+LISTED = "resnet20"
 
 _KEYS = (
     "network",
@@ -44,6 +47,8 @@ _KEYS = (
     "density",
     "array",
     "clusters",
+    "group",
+    "parts",
     "predicted_cycles",
     "milliseconds_at_100_mhz",
     "macs",
@@ -51,34 +56,67 @@ _KEYS = (
     "lane_use",
 )
 #: What a layer's entry keeps where layers are listed.
-_LAYER_KEYS = ("name", "cycles", "lane_use", "bound_by", "stalls")
+_LAYER_KEYS = ("name", "cycles", "group", "split", "lane_use", "bound_by", "stalls")
+_SIMULATED_KEYS = ("simulated_cycles", "equal_to_golden")
 
 
-def cases(name: str) -> list[Options]:
-    """All schemes of a network; the sparse ones at each density."""
-    return [
-        Options(scheme=scheme, density=density)
-        for scheme in SCHEMES
-        for density in (DENSITIES if scheme in bench.SPARSE else (DENSITY,))
-    ]
+@dataclass(frozen=True)
+class Case:
+    """One compilation."""
+
+    network: str
+    array: str
+    options: Options
+    group: int | None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What its entry is found by, as `entry_key`."""
+        options = self.options
+        asked = options.density if options.scheme in bench.SPARSE else None
+        group = "auto" if self.group is None else self.group
+        return self.network, self.array, options.scheme, asked, group
 
 
-def result(name: str, array: str, options: Options, *, simulated: bool = False) -> dict[str, Any]:
+def entry_key(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """What identifies an entry of the results."""
+    return (
+        entry["network"],
+        entry["array"],
+        entry["scheme"],
+        entry["density"]["asked"],
+        entry["group"],
+    )
+
+
+def cases(name: str) -> list[Case]:
+    """Signed binary on every array; on one of them all schemes, the sparse ones at each density."""
+    found = []
+    for array in ARRAYS:
+        compared = array == COMPARED and name in NETWORKS_COMPARED
+        for scheme in SCHEMES if compared else (bench.OURS,):
+            several = compared and scheme in bench.SPARSE
+            for density in DENSITIES if several else (DENSITY,):
+                options = Options(scheme=scheme, density=density)
+                found += [Case(name, array, options, group) for group in GROUPS]
+    return found
+
+
+def result(case: Case, *, simulated: bool = False) -> dict[str, Any]:
     """One entry of the results.
 
     ``fixed_cycles`` are those of the layers that have 8-bit weights in every scheme; ``bound`` has
     the cycles of the layers by what binds them.
     """
-    network, config = build(name, options), preset(array)
-    problems = check_network(network, config)
-    if problems:
-        asked = options.density if options.scheme in bench.SPARSE else None
-        report = bench.refusal_report(network, problems, options, config)
-        return {**report, "density": {"asked": asked}}
-    bundle = compile_network(network, config)
-    report = bench.bundle_report(network, bundle, options)
+    network, config = build(case.network, case.options), preset(case.array)
+    try:
+        bundle = compile_network(network, config, group=case.group)
+    except UnsupportedError as error:
+        report = bench.refusal_report(network, [str(error)], case.options, config)
+        return {**report, "group": case.key[-1]}
+    report = bench.bundle_report(network, bundle, case.options, case.group)
     entry = {key: report[key] for key in _KEYS}
-    fixed = _fixed_layers(network, options)
+    fixed = _fixed_layers(network, case.options)
     bound: dict[str, int] = {}
     for layer in report["layers"]:
         bound[layer["bound_by"]] = bound.get(layer["bound_by"], 0) + layer["cycles"]
@@ -90,12 +128,11 @@ def result(name: str, array: str, options: Options, *, simulated: bool = False) 
         kind: sum(layer["stalls"][kind] for layer in report["layers"])
         for kind in ("drain", "emitter")
     }
-    if options.density == DENSITY:
+    if (case.network, case.array, case.options.density) == (LISTED, COMPARED, DENSITY):
         entry["layers"] = [{key: layer[key] for key in _LAYER_KEYS} for layer in report["layers"]]
     if simulated:
-        measured = bench.simulate(network, bundle, seed=options.seed)
-        for key in ("simulated_cycles", "equal_to_golden"):
-            entry[key] = measured[key]
+        measured = bench.simulate(network, bundle, seed=case.options.seed)
+        entry.update({key: measured[key] for key in _SIMULATED_KEYS})
     return entry
 
 
@@ -110,53 +147,69 @@ def _fixed_layers(network: Network, options: Options) -> set[str]:
     }
 
 
-def collect(*, simulated: bool = False) -> dict[str, Any]:
-    """All results."""
+def collect(
+    networks: list[str], simulated: list[str], earlier: dict[str, Any] | None
+) -> dict[str, Any]:
+    """All results: those of ``networks`` anew, simulated on some arrays; the others from before."""
+    known = {entry_key(entry): entry for entry in _entries(earlier or {})}
     runs: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
-    for name, array in ARRAYS.items():
-        for options in cases(name):
-            print(f"{name} {options.scheme} {options.density:g}", flush=True)
-            entry = result(name, array, options, simulated=simulated)
+    for name in NAMES:
+        for case in cases(name):
+            before = known.get(case.key)
+            if name in networks:
+                print(*case.key, flush=True)
+                entry = result(case, simulated=case.array in simulated)
+                _keep_simulated(entry, before or {})
+            elif before is None:
+                continue
+            else:
+                entry = before
             (refused if "refused" in entry else runs).append(entry)
-    for name, array in REFUSED.items():
-        print(name, flush=True)
-        entry = result(name, array, Options(density=DENSITY))
-        (refused if "refused" in entry else runs).append(entry)
     return {"clock": bench.CLOCK_NOTE, "runs": runs, "refused": refused}
 
 
-def _keep_simulated(results: dict[str, Any], earlier: dict[str, Any]) -> None:
+def _entries(results: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*results.get("runs", ()), *results.get("refused", ())]
+
+
+def _keep_simulated(entry: dict[str, Any], before: dict[str, Any]) -> None:
     """Take over what was simulated before, where the prediction is still the same."""
-    known = {_key(entry): entry for entry in earlier["runs"]}
-    for entry in results["runs"]:
-        before = known.get(_key(entry), {})
-        if before.get("predicted_cycles") == entry["predicted_cycles"]:
-            for key in ("simulated_cycles", "equal_to_golden"):
-                if key in before:
-                    entry.setdefault(key, before[key])
-
-
-def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
-    return (entry["network"], entry["array"], entry["scheme"], entry["density"]["asked"])
+    if before.get("predicted_cycles") == entry.get("predicted_cycles"):
+        for key in _SIMULATED_KEYS:
+            if key in before:
+                entry.setdefault(key, before[key])
 
 
 def dumps(results: dict[str, Any]) -> str:
-    """The text of the results file."""
+    """The text of a results file."""
     return json.dumps(results, indent=1, sort_keys=True) + "\n"
+
+
+def write_performance() -> None:
+    """docs/performance.md from the files of results."""
+    energy = json.loads(ENERGY.read_text()) if ENERGY.exists() else None
+    PERFORMANCE.write_text(performance(json.loads(RESULTS.read_text()), energy))
 
 
 def main() -> None:
     """Write both files."""
     parser = argparse.ArgumentParser(prog="benchmarks.run", description=__doc__)
-    parser.add_argument("--simulate", action="store_true", help="run the gateware as well")
+    parser.add_argument(
+        "--simulate", action="append", default=[], choices=ARRAYS, help="run the gateware as well"
+    )
+    parser.add_argument(
+        "--network", action="append", default=[], choices=NAMES, help="only this, others as before"
+    )
+    parser.add_argument("--text", action="store_true", help="only docs/performance.md")
     arguments = parser.parse_args()
-    results = collect(simulated=arguments.simulate)
-    if RESULTS.exists():
-        _keep_simulated(results, json.loads(RESULTS.read_text()))
-    RESULTS.write_text(dumps(results))
-    PERFORMANCE.write_text(performance(results))
-    print(f"wrote {RESULTS.relative_to(ROOT)} and {PERFORMANCE.relative_to(ROOT)}")
+    if not arguments.text:
+        earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else None
+        networks = arguments.network or list(NAMES)
+        RESULTS.write_text(dumps(collect(networks, arguments.simulate, earlier)))
+        print(f"wrote {RESULTS.relative_to(ROOT)}")
+    write_performance()
+    print(f"wrote {PERFORMANCE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -4,15 +4,17 @@ HEAD = """
 # Performance
 
 Made by `python -m benchmarks.run` from the compiler's cycle model and written by
-`benchmarks/report.py`; do not edit. The figures behind it are in `benchmarks/results.json`, any of
-them again with `plum bench NET --scheme S --density D --array PRESET`.
+`benchmarks/report.py`; do not edit. The figures behind it are in `benchmarks/results.json` and
+`benchmarks/energy.json`, any of them again with
+`plum bench NET --scheme S --density D --array PRESET --group T`.
 
 - Cycles are exact: they depend on shapes and weights, never on activations, and the simulated
   gateware counts the same (column *simulated*: every output of three images equal to the golden
   machine and the reference, every layer's cycles as predicted; run with `--simulate`).
-- One cluster of 64 lanes and group size T = 1: what the array can do today. Time on the link is
-  not counted.
-- Milliseconds are for {clock}.
+- T is the number of filters that share their additions: 1, or 2 for pairs; *chosen* means by the
+  compiler, layer by layer. Time on the link is not counted.
+- Milliseconds are for {clock}: no preset is through place and route with several clusters yet,
+  neither on Artix-7 nor on ECP5, whose clock will be lower.
 - Weights are random (seed 0). All networks have 8-bit activations. First layers, 1x1 shortcuts,
   depthwise layers and classifiers have 8-bit weights in every scheme; only the *middle layers*
   change. Accuracy is not part of this page.
@@ -23,32 +25,27 @@ them again with `plum bench NET --scheme S --density D --array PRESET`.
 """
 
 CYCLES_NOTE = """
-*Mask kbit*: mask words that are stored, with their padding. *Lane use*: share of all lane cycles
-that add an activation for a pixel of the map.
+Signed binary at density 0.35. *Lane use*: share of all lane cycles that add an activation for a
+pixel of the map. *Parts*: a network whose program does not fit the memories is loaded part after
+part for every image; the time of that is the link's, and is not in the milliseconds.
 """
 
 RATIOS_NOTE = """
-Cycles of each over those of signed binary at that density, whole networks with their 8-bit layers.
-The paper's figure is {paper}x against binary ({ternary}x against ternary), measured on a CPU with
-repetition as well; these are for T = 1, sparsity alone. The densities that training reaches decide:
-at 0.25 the lead over the offset trick is above the paper's figure in all residual networks, at 0.45
-below it. Against ternary of the same density the lanes do the same work at T = 1, so all that is
-gained is drains, and about half of the middle layers' weight memory. In DS-CNN the depthwise
-layers, the same in every scheme, take most of the cycles.
+Cycles of each over those of signed binary at that density, whole networks with their 8-bit layers;
+with T chosen, for both. The paper's figure is {paper}x against binary ({ternary}x against ternary),
+measured on a CPU with repetition as well. Binary has more to share than signed binary, so pairs
+help it more: the lead is smaller with T chosen. *Mask kbit*: mask words that are stored, with
+their padding, over all clusters; splits by rows store the masks in several.
 """
 
 BINDS = """
-Why not more: a signed-binary weight takes as many beats as its density, a binary one 1 and a
-binary-offset one 0.5, so the lanes alone would give 2.86 and 1.43. The window sum adds to the
-latter: it is one more filter of all ones for every vector, 1/8 more beats with 16 filters and 1/32
-with 64 (a cheaper window sum would take that much off our lead). What is left goes to the 8-bit
-layers and to two bottlenecks:
+Signed binary at density 0.35 on {array}, T chosen. The 8-bit layers, the same in every scheme, take
+{share} of the cycles. *RxF*: parts of the rows and of the filters. Stalls are summed over the
+clusters.
+"""
 
-- The first layer has few channels and 8-bit weights. Sums of a kernel column pass the 16-bit lanes,
-  so it is drained twelve times a filter (three columns, two signs, two nibbles). That takes 96
-  cycles, more than its additions.
-- The last layer before a stride of 2 writes even and odd columns apart, and the rows at a strip's
-  edge twice. `emit_gap` is one number for a layer, so all its vectors wait as long as these.
+ENERGY_NOTE = """
+Layer L in one cluster, the same image; see `benchmarks/energy.py` for the method.
 """
 
 LAYER_L_NOTE = """
