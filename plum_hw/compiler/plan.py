@@ -261,7 +261,7 @@ class _Planner:
             masks=masks,
             filters=tuple(tuple(part) for part in filters),
             constants=constants,
-            scatter=self._scatter(geometry, outputs),
+            scatter=self._scatter(geometry, outputs, weights),
             peak=self._peak(layer),
         )
 
@@ -273,7 +273,9 @@ class _Planner:
             copy.layout for copy in copies[layer.inputs[slot]] if (layer.name, slot) in copy.readers
         )
 
-    def _scatter(self, geometry: Geometry, outputs: Sequence[TensorLayout]) -> Scatter:
+    def _scatter(
+        self, geometry: Geometry, outputs: Sequence[TensorLayout], weights: Weights
+    ) -> Scatter:
         if geometry.logits:
             return Scatter((((),),), 0)
         if geometry.reduce:
@@ -282,4 +284,5 @@ class _Planner:
             everywhere = self.config.clusters > 1
             entry = Entry(0, 0, 0, Select.STRAIGHT, 0, 1, 0, everywhere)
             return Scatter((((entry,),),), self.config.clusters if everywhere else 0)
-        return scatter_lists(self.config, geometry, outputs, outputs[0].base)
+        terms = len(geometry.layer.inputs) + weights.window
+        return scatter_lists(self.config, geometry, outputs, outputs[0].base, terms)

@@ -69,12 +69,17 @@ _Write = tuple[tuple[int, int] | None, Entry]
 
 
 def scatter_lists(
-    config: ArrayConfig, geometry: Geometry, copies: Sequence[TensorLayout], out_base: int
+    config: ArrayConfig,
+    geometry: Geometry,
+    copies: Sequence[TensorLayout],
+    out_base: int,
+    terms: int,
 ) -> Scatter:
     """The lists of a layer.
 
     geometry : of the layer, with the tiling of the output as it is computed
     copies : all to be written, of one tensor
+    terms : products that an entry takes
     """
     parts, rows = geometry.parts, geometry.tiling.rows
     lists: list[list[list[tuple[int, Entry]]]] = [[[] for _ in range(rows)] for _ in range(parts)]
@@ -92,7 +97,7 @@ def scatter_lists(
     size = max(sizes, key=lambda each: sizes[each]) if sizes else 0
     return Scatter(
         tuple(
-            tuple(tuple(_in_turn(config, _addressed(vector, size))) for vector in part)
+            tuple(tuple(_in_turn(config, _addressed(vector, size), terms)) for vector in part)
             for part in lists
         ),
         size,
@@ -109,17 +114,25 @@ def _addressed(items: list[tuple[int, Entry]], group_size: int) -> Iterator[Entr
                 yield dataclasses.replace(entry, dest=cluster)
 
 
-def _in_turn(config: ArrayConfig, entries: Iterator[Entry]) -> list[Entry]:
-    """Entries in an order in which the buses take turns, as each is free only now and then."""
-    buses = config.write_buses
-    numbered: list[tuple[int, int, Entry]] = []
-    seen = [0] * buses
+def _in_turn(config: ArrayConfig, entries: Iterator[Entry], terms: int) -> list[Entry]:
+    """Entries in an order in which few wait long for their buses: always the one that is free
+    first, of those on the bus that has most to carry.
+    """
+    buses, clusters = config.write_buses, config.clusters
+    waiting: list[list[Entry]] = [[] for _ in range(buses)]
     for entry in entries:
-        bus = entry.target % buses
-        numbered.append((seen[bus], bus, entry))
-        seen[bus] += 1
-    numbered.sort(key=lambda item: item[:2])
-    return [entry for _, _, entry in numbered]
+        waiting[entry.target % buses].append(entry)
+    order: list[Entry] = []
+    time = 0
+    while any(waiting):
+        wait, _, bus = min(
+            ((bus * clusters // buses - time) % clusters, -len(waiting[bus]), bus)
+            for bus in range(buses)
+            if waiting[bus]
+        )
+        order.append(waiting[bus].pop(0))
+        time += wait + terms
+    return order
 
 
 def _writes(
