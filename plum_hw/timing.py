@@ -20,12 +20,15 @@ NEXT_EMISSION = 1
 BANK_FREE = 1
 #: The slots of bus p for cluster c are the cycles t of a layer with
 #: (t + SLOT_ZERO - c - floor(p * clusters / write_buses)) mod clusters == 0.
-SLOT_ZERO = 0
+SLOT_ZERO = 6
+#: Cycles that the conductor sees all clusters quiet before it ends a layer: the last write must
+#: have reached its memory before descriptors change.
+QUIET_CYCLES = 10
 
 
 def LOAD(config: ArrayConfig) -> int:
     """Cycles of a layer before its first possible beat."""
-    return layer_layout(config).words + 8
+    return layer_layout(config).words + 7
 
 
 def EMIT_LATENCY(config: ArrayConfig) -> int:
@@ -42,4 +45,4 @@ def REDUCE_CYCLES(config: ArrayConfig, terms: int) -> int:
 
 def SETTLE(config: ArrayConfig) -> int:
     """Cycles of a layer after the last finish in any cluster: until no write is under way."""
-    return 12
+    return QUIET_CYCLES + 3

@@ -1,16 +1,16 @@
 """Activation memory: one block RAM for every eight lanes, read as a whole vector."""
 
-from amaranth.hdl import Module, unsigned
+from amaranth.hdl import Cat, Module, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory, MemoryData
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.jobs import write_port
+from plum_hw.gateware.cluster.jobs import bus_layout
 
 
 class ActivationMemory(wiring.Component):
-    """`act_depth` vectors of `lanes` activations; one vector read and one group written a cycle.
+    """`act_depth` vectors of `lanes` activations; one vector read a cycle, one group written a bus.
 
     Latency: the vector addressed in one cycle is there in the next.
 
@@ -22,7 +22,9 @@ class ActivationMemory(wiring.Component):
     -------
     address : vector to read
     vector : what was addressed in the cycle before
-    write : one group, with an enable for each lane
+    buses : groups to write; bus i serves the groups whose number is i modulo `write_buses`, and all
+        four lanes of a group's half are enabled or none
+    hit : what the bus carries is meant for this memory, a bit for each bus
     """
 
     def __init__(self, config: ArrayConfig) -> None:
@@ -36,24 +38,29 @@ class ActivationMemory(wiring.Component):
             {
                 "address": In(config.act_addr_bits),
                 "vector": Out(data.ArrayLayout(unsigned(config.act_bits), config.lanes)),
-                "write": In(write_port(config)),
+                "buses": In(bus_layout(config)).array(config.write_buses),
+                "hit": In(config.write_buses),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         config = self._config
         m = Module()
+        half = config.group_lanes // 2
         width = config.group_lanes * config.act_bits
+        skip = (config.write_buses - 1).bit_length()  # bits of a group that its bus tells
         for number, memory_data in enumerate(self.memories):
             m.submodules[f"group_{number}"] = memory = Memory(memory_data)
             read = memory.read_port(transparent_for=())
-            write = memory.write_port(granularity=config.act_bits)
+            write = memory.write_port(granularity=half * config.act_bits)
+            bus = self.buses[number % config.write_buses]
             m.d.comb += [
                 read.addr.eq(self.address),
                 self.vector.as_value()[number * width :][:width].eq(read.data),
-                write.addr.eq(self.write.address),
-                write.data.eq(self.write.data),
+                write.addr.eq(bus.address),
+                write.data.eq(bus.data),
             ]
-            with m.If(self.write.group == number):
-                m.d.comb += write.en.eq(self.write.enable)
+            meant = self.hit[number % config.write_buses]
+            with m.If(meant & (bus.group[skip:] == number >> skip)):
+                m.d.comb += write.en.eq(Cat(bus.enable[0], bus.enable[half]))
         return m

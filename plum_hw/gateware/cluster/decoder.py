@@ -1,21 +1,23 @@
 """The decoder, which skips zeros: from a mask word to the addresses of its set bits."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import Beat, word_layout, word_stream
-from plum_hw.layouts import Start
+from plum_hw.layouts import DrainOp, Start
 
 
 class Decoder(wiring.Component):
     """One beat for each set bit of a word, lowest first, or one null beat for an empty word.
 
-    No bubble between bits nor between words. The last beat of a word that drains (emits) waits
-    until `groups` (`emit_gap`) cycles have passed since the last such beat; nothing else ever
-    waits, so that all later stages have a fixed latency. An issued beat is at the output two
-    cycles later.
+    No bubble between bits nor between words. The last beat of a word that drains waits until
+    `groups` cycles have passed since the last such beat, and where its drain opens a bank, until no
+    unfinished emission reads that bank; nothing else ever waits, so that all later stages have a
+    fixed latency. An issued beat is at the output two cycles later.
+
+    An emission is unfinished from the cycle after its beat to the one with `finished`.
 
     Parameters
     ----------
@@ -23,11 +25,14 @@ class Decoder(wiring.Component):
 
     Members
     -------
+    window, residual : emissions read a window sum, a residual; constant during a layer
     i : mask words
-    emit_gap : least cycles between two emit beats; constant during a layer
+    finished, finished_bank : strobe for the emission of this filter bank
     address, beat : what the activation memory and the lanes get
     beat_count, drain_stalls, emit_stalls : strobes for the performance counters
-    quiet : nothing is being decoded
+    overrun : strobe: an emission began before that of the same bank was finished, which only a
+        wrong program asks for
+    quiet : nothing is being decoded, no emission is unfinished
     """
 
     #: Cycles from the issue of a beat to the output.
@@ -37,13 +42,17 @@ class Decoder(wiring.Component):
         self._config = config
         super().__init__(
             {
+                "window": In(1),
+                "residual": In(1),
                 "i": In(word_stream(config)),
-                "emit_gap": In(10),
+                "finished": In(1),
+                "finished_bank": In(1),
                 "address": Out(config.act_addr_bits),
                 "beat": Out(Beat),
                 "beat_count": Out(1),
                 "drain_stalls": Out(1),
                 "emit_stalls": Out(1),
+                "overrun": Out(1),
                 "quiet": Out(1),
             }
         )
@@ -59,26 +68,23 @@ class Decoder(wiring.Component):
         m.d.comb += [rest.eq(word.mask & (word.mask - 1)), last.eq(rest == 0)]
 
         drain_wait = Signal(range(config.groups))
-        emit_wait = Signal(10)
-        by_drain = valid & last & word.drain & (drain_wait != 0)
-        by_emit = valid & last & word.emit & (emit_wait != 0)
-        issue = Signal()
+        by_drain, by_emit, ends, issue = Signal(), Signal(), Signal(), Signal()
+        blocked, unfinished = self._banks(m, word, issue & last & word.emit)
         m.d.comb += [
+            ends.eq(valid & last & word.drain),
+            by_drain.eq(ends & (drain_wait != 0)),
+            by_emit.eq(ends & (word.drain_job.op == DrainOp.SET) & blocked),
             issue.eq(valid & ~by_drain & ~by_emit),
-            self.beat_count.eq(issue & ~word.residual),
+            self.beat_count.eq(issue),
             self.drain_stalls.eq(by_drain),
             self.emit_stalls.eq(by_emit & ~by_drain),
             self.i.ready.eq(~valid | (issue & last)),
+            self.quiet.eq(~(valid | unfinished)),
         ]
-        with m.If(drain_wait != 0):
+        with m.If(issue & ends):
+            m.d.sync += drain_wait.eq(config.groups - 1)
+        with m.Elif(drain_wait != 0):
             m.d.sync += drain_wait.eq(drain_wait - 1)
-        with m.If(emit_wait != 0):
-            m.d.sync += emit_wait.eq(emit_wait - 1)
-        with m.If(issue & last):
-            with m.If(word.drain):
-                m.d.sync += drain_wait.eq(config.groups - 1)
-            with m.If(word.emit & (self.emit_gap != 0)):
-                m.d.sync += emit_wait.eq(self.emit_gap - 1)
 
         with m.If(issue):
             m.d.sync += [word.mask.eq(rest), word.start.eq(Start.KEEP)]
@@ -92,12 +98,11 @@ class Decoder(wiring.Component):
         m.d.sync += [
             bit.eq(word.mask & ~rest),
             base.eq(word.address),
-            beat.valid.eq(issue & ~word.residual),
+            beat.valid.eq(issue),
             beat.null.eq(word.mask == 0),
             beat.start.eq(word.start),
             beat.drain.eq(word.drain & last),
             beat.drain_job.eq(word.drain_job),
-            beat.residual.eq(issue & word.residual),
             beat.emit.eq(issue & word.emit & last),
             beat.emit_job.eq(word.emit_job),
         ]
@@ -106,5 +111,28 @@ class Decoder(wiring.Component):
             for k in range((config.mask_bits - 1).bit_length())
         )
         m.d.sync += [self.address.eq(base + number), self.beat.eq(beat)]
-        m.d.comb += self.quiet.eq(~(valid | beat.valid | beat.residual))
         return m
+
+    def _banks(self, m: Module, word: Signal, emits: Value) -> tuple[Value, Value]:
+        """Whether an unfinished emission reads the bank of the word's drain; whether there is one.
+
+        emits : the word's last beat, which begins an emission, is issued
+        """
+        job = word.emit_job
+        # Of each filter bank's emission: is there one, and which of the other two banks it reads.
+        unfinished = Signal(2)
+        sides = [Signal(2, name=f"side_{bank}") for bank in range(2)]
+        for bank, side in enumerate(sides):
+            with m.If(emits & (job.bank == bank)):
+                m.d.sync += [
+                    unfinished[bank].eq(1),
+                    side.eq(
+                        Mux(self.window, 1 << job.window_bank, 0)
+                        | Mux(self.residual, 1 << job.residual_bank, 0)
+                    ),
+                ]
+            with m.Elif(self.finished & (self.finished_bank == bank)):
+                m.d.sync += [unfinished[bank].eq(0), side.eq(0)]
+        m.d.comb += self.overrun.eq(emits & unfinished.bit_select(job.bank, 1))
+        read = Cat(unfinished, sides[0] | sides[1])
+        return read.bit_select(word.drain_job.bank, 1), unfinished.any()

@@ -1,6 +1,6 @@
 """The fetcher: from segments to their mask words."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import C, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -9,12 +9,15 @@ from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import segment_stream, word_layout, word_stream
 from plum_hw.layouts import Start
 
-#: Words that may be on their way from the weight memory or wait for the decoder.
-_DEPTH = 8
+#: Words that may be on their way from code memory or wait for the decoder.
+_DEPTH = 4
 
 
 class Fetcher(wiring.Component):
     """Reads a segment's mask words, one a cycle, also across segments.
+
+    Words follow each other in code memory as they are used, except where a segment restarts. The
+    word of a residual is no mask but goes into its address.
 
     Parameters
     ----------
@@ -22,22 +25,24 @@ class Fetcher(wiring.Component):
 
     Members
     -------
+    weight_ptr : of the layer's first word; constant during a layer
     i : segments
     o : mask words
-    address, word : weight memory; `word` is what was addressed two cycles before
+    address, word : code memory; `word` is what was addressed in the cycle before
     quiet : no word is on its way
     """
 
     #: Cycles from a segment at the input to its first word at the output.
-    LATENCY = 3
+    LATENCY = 2
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
         super().__init__(
             {
+                "weight_ptr": In(config.code_addr_bits),
                 "i": In(segment_stream(config)),
                 "o": Out(word_stream(config)),
-                "address": Out(config.weight_addr_bits),
+                "address": Out(config.code_addr_bits),
                 "word": In(config.mask_bits),
                 "quiet": Out(1),
             }
@@ -52,44 +57,48 @@ class Fetcher(wiring.Component):
 
         # Words asked for but not yet taken by the decoder: there is room for each in the queue.
         credit = Signal(range(_DEPTH + 1), init=_DEPTH)
-        count = Signal(7)  # words of the segment already asked for
+        pointer = Signal(config.code_addr_bits)
+        left, left_after = Signal(7), Signal(7)  # words of the segment not yet asked for
         offset = Signal(config.act_addr_bits)
-        first, last, issue, taken = Signal(), Signal(), Signal(), Signal()
+        first, last, issue, taken = Signal(init=1), Signal(), Signal(), Signal()
         m.d.comb += [
-            first.eq(count == 0),
-            last.eq(count + 1 >= segment.words),
+            left_after.eq(C(-1, 7) + Mux(first, segment.words, left)),
+            last.eq(left_after == 0),
             issue.eq(self.i.valid & (credit != 0)),
             taken.eq(self.o.valid & self.o.ready),
             self.i.ready.eq(issue & last),
-            self.address.eq(segment.weight + count),
+            self.address.eq(Mux(first & segment.restart, self.weight_ptr, pointer)),
         ]
         m.d.sync += credit.eq(credit - issue + taken)
         with m.If(issue):
-            m.d.sync += [count.eq(count + 1), offset.eq(offset + config.mask_bits)]
+            m.d.sync += [
+                first.eq(last),
+                left.eq(left_after),
+                pointer.eq(self.address + 1),
+                offset.eq(offset + config.mask_bits),
+            ]
             with m.If(last):
-                m.d.sync += [count.eq(0), offset.eq(0)]
+                m.d.sync += offset.eq(0)
 
-        stage_1, stage_2 = Signal(layout), Signal(layout)
-        valid_1, valid_2 = Signal(), Signal()
+        stage = Signal(layout)
+        valid, residual = Signal(), Signal()
         m.d.sync += [
-            stage_1.address.eq(segment.address + offset),
-            stage_1.start.eq(Mux(first, segment.start, Start.KEEP)),
-            stage_1.drain.eq(segment.drain & last),
-            stage_1.drain_job.eq(segment.drain_job),
-            stage_1.residual.eq(segment.residual),
-            stage_1.emit.eq(segment.emit & last),
-            stage_1.emit_job.eq(segment.emit_job),
-            valid_1.eq(issue),
-            stage_2.eq(stage_1),
-            valid_2.eq(valid_1),
+            stage.address.eq(segment.address + offset),
+            stage.start.eq(Mux(first, segment.start, Start.KEEP)),
+            stage.drain.eq(segment.drain & last),
+            stage.drain_job.eq(segment.drain_job),
+            stage.emit.eq(segment.emit & last),
+            stage.emit_job.eq(segment.emit_job),
+            residual.eq(segment.residual),
+            valid.eq(issue),
         ]
         fetched = Signal(layout)
         m.d.comb += [
-            fetched.eq(stage_2),
-            # A residual read is one beat at the segment's own address.
-            fetched.mask.eq(Mux(stage_2.residual, 1, self.word)),
+            fetched.eq(stage),
+            fetched.mask.eq(Mux(residual, 1, self.word)),
+            fetched.address.eq(stage.address + Mux(residual, self.word, 0)),
             fifo.w_data.eq(fetched),
-            fifo.w_en.eq(valid_2),
+            fifo.w_en.eq(valid),
             self.o.valid.eq(fifo.r_rdy),
             self.o.payload.eq(data.View(layout, fifo.r_data)),
             fifo.r_en.eq(self.o.ready),

@@ -111,7 +111,7 @@ def segment_job_layout(config: ArrayConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "address": unsigned(config.act_addr_bits),  # of mask bit 0 of the first word
-            "weight": unsigned(config.code_addr_bits),  # of the first mask word
+            "restart": unsigned(1),  # its words are the first of the layer, else those that follow
             "words": unsigned(7),
             "start": Start,
             "drain": unsigned(1),

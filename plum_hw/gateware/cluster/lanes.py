@@ -25,9 +25,7 @@ class Lanes(wiring.Component):
     vector : vector addressed in the cycle before
     snapshot : accumulators after the last beat before a drain; changes with the next drain only
     drain, drain_job : strobe in the first cycle of a new snapshot
-    residual : vector of the last residual beat
     emit, emit_job : strobe, in step with `drain`, for an emit beat
-    quiet : no beat is on its way
     """
 
     #: Cycles from a beat at the input to its `drain` or `emit` strobe.
@@ -42,10 +40,8 @@ class Lanes(wiring.Component):
                 "snapshot": Out(data.ArrayLayout(unsigned(config.acc_bits), config.lanes)),
                 "drain": Out(1),
                 "drain_job": Out(DrainJob),
-                "residual": Out(data.ArrayLayout(unsigned(config.act_bits), config.lanes)),
                 "emit": Out(1),
                 "emit_job": Out(EmitJob),
-                "quiet": Out(1),
             }
         )
 
@@ -77,15 +73,10 @@ class Lanes(wiring.Component):
                 m.d.sync += acc.eq(operand + base[: config.acc_bits])
             with m.If(beat_3.valid & beat_3.drain):
                 m.d.sync += self.snapshot[lane].eq(acc)
-            with m.If(beat_2.residual):
-                m.d.sync += self.residual[lane].eq(operand)
         m.d.sync += [
             self.drain.eq(beat_3.valid & beat_3.drain),
             self.drain_job.eq(beat_3.drain_job),
             self.emit.eq(beat_3.emit),
             self.emit_job.eq(beat_3.emit_job),
         ]
-        stages = (beat_1, beat_2, beat_3)
-        busy = [stage.valid | stage.residual for stage in (self.beat, *stages)]
-        m.d.comb += self.quiet.eq(~(busy[0] | busy[1] | busy[2] | busy[3] | self.drain | self.emit))
         return m

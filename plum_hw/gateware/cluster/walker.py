@@ -1,24 +1,25 @@
-"""The walker: the loops of a layer over vectors, filters and segments."""
+"""The walker: the loops of a layer over vectors, passes and segments."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import C, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.jobs import segment_job_layout, segment_stream
+from plum_hw.gateware.cluster.jobs import SIDE_BANK, segment_job_layout, segment_stream
 from plum_hw.gateware.structs import struct_of
 from plum_hw.layouts import layer_layout, segment_layout
 
-#: Segments that may be on their way from the program memory or wait for the fetcher.
+#: Segments that may be on their way from code memory or wait for the fetcher.
 _DEPTH = 4
 
 
 class Walker(wiring.Component):
-    """Walks a layer: for each vector, for each filter, for each segment; a segment a cycle.
+    """Walks a layer: for each vector, for each pass, for each segment; a segment a cycle.
 
-    The loops run ahead of the lanes as far as the queues allow. With a residual every filter but
-    the window sum's ends with one more, unreal segment that reads the residual.
+    The loops run ahead of the lanes as far as the queue allows. Counters run down, so that a limit
+    is a zero. The banks of filters alternate from pass to pass and begin anew with every vector;
+    those of window sums alternate from vector to vector.
 
     Parameters
     ----------
@@ -27,9 +28,10 @@ class Walker(wiring.Component):
     Members
     -------
     layer : descriptor; constant from `start` to the end of the layer
-    start : strobe
+    clear : strobe, at least a cycle before `start`
+    start : strobe, for a layer with passes
     o : segments
-    address, word : program memory; `word` is what was addressed in the cycle before
+    address, word : code memory; `word` is what was addressed in the cycle before
     quiet : all segments of the layer have been handed on
     """
 
@@ -41,9 +43,10 @@ class Walker(wiring.Component):
         super().__init__(
             {
                 "layer": In(struct_of(layer_layout(config))),
+                "clear": In(1),
                 "start": In(1),
                 "o": Out(segment_stream(config)),
-                "address": Out(config.program_addr_bits),
+                "address": Out(config.code_addr_bits),
                 "word": In(32),
                 "quiet": Out(1),
             }
@@ -56,118 +59,137 @@ class Walker(wiring.Component):
         layout = segment_job_layout(config)
         m.submodules.fifo = fifo = SyncFIFO(width=layout.size, depth=_DEPTH)
 
-        # Loop counters, and the addresses that advance with them.
-        active = Signal()
-        vector = Signal(9)
-        filters = Signal(12)  # filters done of this vector
-        segments = Signal(10)  # segments done of this filter
-        number = Signal(12)  # of the filter, the window sum not counted
-        bank = Signal()
-        window = Signal(config.act_addr_bits)  # input window of the vector, filter 0
-        source = Signal(config.act_addr_bits)  # input window of this filter
-        residual_row = Signal(config.act_addr_bits)
-        residual = Signal(config.act_addr_bits)
-
         credit = Signal(range(_DEPTH + 1), init=_DEPTH)
-        step, taken = Signal(), Signal()
+        active, step, taken = Signal(), Signal(), Signal()
         m.d.comb += [
             step.eq(active & (credit != 0)),
             taken.eq(self.o.valid & self.o.ready),
-            self.address.eq(layer.segment_ptr + segments),
         ]
         m.d.sync += credit.eq(credit - step + taken)
 
-        is_window, reads_residual, last_segment = Signal(), Signal(), Signal()
-        last_filter, last_vector, last_of_filter = Signal(), Signal(), Signal()
+        # Left after the present one; the constant is an adder's first operand, which goes straight
+        # into the carry chain, so that the choice of the other shares the adder's LUT.
+        vectors, passes, segments = Signal(9), Signal(12), Signal(10)
+        number = Signal(12)  # of the pass in its vector, the window sum not counted
+        is_window, first_segment, first_pass = Signal(), Signal(), Signal()
+        last_segment, last_pass, last_vector = Signal(), Signal(), Signal()
+        pass_ends, vector_ends = Signal(), Signal()
         m.d.comb += [
-            is_window.eq(layer.window & (filters == 0)),
-            reads_residual.eq(layer.residual & ~is_window),
-            last_segment.eq(segments + 1 >= layer.segments),
-            last_of_filter.eq(
-                Mux(reads_residual, (segments != 0) & (segments >= layer.segments), last_segment)
-            ),
-            last_filter.eq(filters + 1 >= layer.filters),
-            last_vector.eq(vector + 1 >= layer.vectors),
+            last_segment.eq(segments == 0),
+            last_pass.eq(passes == 0),
+            last_vector.eq(vectors == 0),
+            pass_ends.eq(step & last_segment),
+            vector_ends.eq(pass_ends & last_pass),
         ]
-        with m.If(step):
-            m.d.sync += segments.eq(segments + 1)
-            with m.If(last_of_filter):
-                m.d.sync += [segments.eq(0), filters.eq(filters + 1)]
-                with m.If(~is_window):
-                    m.d.sync += [
-                        number.eq(number + 1),
-                        bank.eq(~bank),
-                        source.eq(source + layer.filter_step),
-                        residual.eq(residual + 1),
-                    ]
-                with m.If(last_filter):
-                    m.d.sync += [
-                        filters.eq(0),
-                        number.eq(0),
-                        vector.eq(vector + 1),
-                        window.eq(window + layer.in_step),
-                        source.eq(window + layer.in_step),
-                        residual_row.eq(residual_row + layer.res_step),
-                        residual.eq(residual_row + layer.res_step),
-                    ]
-                    with m.If(last_vector):
-                        m.d.sync += active.eq(0)
-        with m.If(self.start):
+        begin_pass, begin_vector = Signal(), Signal()
+        m.d.comb += [
+            begin_pass.eq(self.start | pass_ends),
+            begin_vector.eq(self.start | vector_ends),
+        ]
+        has_window, next_is_window = Signal(), Signal()
+        m.d.comb += [
+            has_window.eq(layer.window_segments != 0),
+            next_is_window.eq(begin_vector & has_window),
+        ]
+        count = Signal(10)
+        pointer = Signal(config.code_addr_bits)
+        place = Signal(config.code_addr_bits)
+        m.d.comb += [
+            count.eq(Mux(next_is_window, layer.window_segments, layer.segments)),
+            place.eq(layer.segment_ptr),
+            self.address.eq(pointer),
+        ]
+        with m.If(~next_is_window):
+            m.d.comb += place.eq(layer.segment_ptr + layer.window_segments)
+        with m.If(self.start | step):
             m.d.sync += [
-                active.eq(1),
-                vector.eq(0),
-                filters.eq(0),
-                segments.eq(0),
+                segments.eq(C(-1, 10) + Mux(begin_pass, count, segments)),
+                pointer.eq(~begin_pass + Mux(begin_pass, place, pointer)),
+                first_segment.eq(begin_pass),
+            ]
+        with m.If(begin_pass):
+            m.d.sync += [
+                passes.eq(C(-1, 12) + Mux(begin_vector, layer.passes, passes)),
+                is_window.eq(next_is_window),
+                first_pass.eq(begin_vector),
+                number.eq(number + ~is_window),
+            ]
+        with m.If(begin_vector):
+            m.d.sync += [
+                vectors.eq(C(-1, 9) + Mux(self.start, layer.vectors, vectors)),
                 number.eq(0),
-                window.eq(layer.in_base),
-                source.eq(layer.in_base),
-                residual_row.eq(layer.res_base),
-                residual.eq(layer.res_base),
+            ]
+        with m.If(self.start):
+            m.d.sync += active.eq(1)
+        with m.Elif(vector_ends & last_vector):
+            m.d.sync += active.eq(0)
+
+        # Addresses of the vector: the first one is zero and its base.
+        window, residual = Signal(config.act_addr_bits), Signal(config.act_addr_bits)
+        odd_vector = Signal()
+        with m.If(self.clear):
+            m.d.sync += [window.eq(0), residual.eq(0), odd_vector.eq(1)]
+        with m.Elif(begin_vector):
+            m.d.sync += [
+                window.eq(window + Mux(self.start, layer.in_base, layer.in_step)),
+                residual.eq(residual + Mux(self.start, layer.res_base, layer.res_step)),
+                odd_vector.eq(~odd_vector),
             ]
 
         # Beside the descriptor, a cycle later.
         valid = Signal()
-        job = Signal(layout)
-        first_of_vector, first_of_filter = Signal(), Signal()
+        bank, last = Signal(), Signal()
+        source = Signal(config.act_addr_bits)  # of this pass
+        residual_source = Signal(config.act_addr_bits)
+        advance = Signal(config.act_addr_bits)
+        window_1, restart, vector_1, odd_1 = Signal(), Signal(), Signal(), Signal()
+        number_1 = Signal(12)
+        m.d.comb += advance.eq(number & layer.filter_step.replicate(len(number)))
         m.d.sync += [
             valid.eq(step),
-            first_of_vector.eq((filters == 0) & (segments == 0)),
-            first_of_filter.eq(segments == 0),
-            job.address.eq(Mux(last_of_filter & reads_residual, residual, source)),
-            job.residual.eq(last_of_filter & reads_residual),
-            job.drain_job.bank.eq(Mux(is_window, 2 + vector[0], bank)),
-            job.emit.eq(last_of_filter & ~is_window),
-            job.emit_job.filter.eq(number),
-            job.emit_job.bank.eq(bank),
-            job.emit_job.window_bank.eq(vector[0]),
-            job.emit_job.last_filter.eq(last_filter),
+            bank.eq(number[0]),
+            last.eq(last_pass & last_segment),
+            source.eq(window + advance),
+            residual_source.eq(residual + advance),
+            window_1.eq(is_window),
+            restart.eq(first_segment & (first_pass | layer.shared_masks)),
+            vector_1.eq(odd_vector),
+            odd_1.eq(layer.odd & last_pass),
+            number_1.eq(Mux(layer.pair, number << 1, number)),
         ]
-        descriptor = data.View(struct_of(segment_layout(config)), self.word[: _size(config)])
-        pointer = Signal(config.weight_addr_bits)  # next mask word
-        weight = Signal(config.weight_addr_bits)  # first mask word of this segment
-        m.d.comb += weight.eq(pointer)
-        with m.If(first_of_vector | (first_of_filter & layer.shared_masks)):
-            m.d.comb += weight.eq(layer.weight_ptr)
-        with m.If(valid & ~job.residual):
-            m.d.sync += pointer.eq(weight + descriptor.words)
-
-        queued = Signal(layout)
+        segment = data.View(
+            struct_of(segment_layout(config)), self.word[: segment_layout(config).bits]
+        )
+        job = Signal(layout)
+        filter_bank, window_bank, residual_bank = Signal(), Signal(), Signal()
         m.d.comb += [
-            queued.eq(job),
-            queued.weight.eq(weight),
-            queued.words.eq(descriptor.words),
-            queued.start.eq(descriptor.start),
-            queued.drain.eq(descriptor.drain),
-            queued.drain_job.shift.eq(descriptor.shift),
-            queued.drain_job.op.eq(descriptor.op),
-            queued.drain_job.negate.eq(descriptor.negate),
+            filter_bank.eq(Mux(layer.pair, segment.bank, bank)),
+            # Where both are needed window sum and residual have a bank each, else two.
+            window_bank.eq(vector_1 & ~layer.residual),
+            residual_bank.eq(filter_bank | has_window),
+            job.address.eq(segment.offset + Mux(segment.residual, residual_source, source)),
+            job.restart.eq(restart),
+            job.words.eq(segment.words),
+            job.start.eq(segment.start),
+            job.drain.eq(segment.drain),
+            job.drain_job.shift.eq(segment.shift),
+            job.drain_job.op.eq(segment.op),
+            job.drain_job.negate.eq(segment.negate),
+            job.drain_job.bank.eq(filter_bank),
+            job.residual.eq(segment.residual),
+            job.emit.eq(segment.emit & ~window_1 & ~(odd_1 & ~filter_bank)),
+            job.emit_job.filter.eq(number_1 | (layer.pair & segment.bank)),
+            job.emit_job.bank.eq(filter_bank),
+            job.emit_job.window_bank.eq(window_bank),
+            job.emit_job.residual_bank.eq(residual_bank),
+            job.emit_job.last_filter.eq(last),
         ]
-        with m.If(job.residual):
-            m.d.comb += [queued.words.eq(1), queued.drain.eq(0)]
-        with m.Else():
-            m.d.comb += queued.address.eq(job.address + descriptor.offset)
+        with m.If(window_1):
+            m.d.comb += job.drain_job.bank.eq(Cat(window_bank, SIDE_BANK >> 1))
+        with m.Elif(segment.residual):
+            m.d.comb += job.drain_job.bank.eq(Cat(residual_bank, SIDE_BANK >> 1))
         m.d.comb += [
-            fifo.w_data.eq(queued),
+            fifo.w_data.eq(job),
             fifo.w_en.eq(valid),
             self.o.valid.eq(fifo.r_rdy),
             self.o.payload.eq(data.View(layout, fifo.r_data)),
@@ -175,7 +197,3 @@ class Walker(wiring.Component):
             self.quiet.eq(~active & (credit == _DEPTH)),
         ]
         return m
-
-
-def _size(config: ArrayConfig) -> int:
-    return segment_layout(config).bits

@@ -1,0 +1,118 @@
+"""The conductor: the same layers at the same time in all clusters."""
+
+# No postponed annotations here: Amaranth reads the fields of a Struct from them.
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from plum_hw.config import ArrayConfig
+from plum_hw.layouts import layer_layout
+from plum_hw.timing import QUIET_CYCLES
+
+
+def control_layout(config: ArrayConfig) -> data.StructLayout:
+    """What the conductor tells all clusters."""
+    return data.StructLayout(
+        {
+            "busy": unsigned(1),  # a run is in progress: the memories are not the host's
+            "clear": unsigned(1),  # strobe at the begin of a layer
+            "load": unsigned(1),  # the next word of the descriptor is at the port
+            "start": unsigned(1),  # strobe: the descriptor is complete
+            "address": unsigned(config.code_addr_bits),  # of the descriptor's words
+        }
+    )
+
+
+class Conductor(wiring.Component):
+    """Loads and starts a layer in all clusters, and goes on when all have long been quiet.
+
+    A layer begins with one cycle for each word of its descriptor and one more; `start` follows. It
+    ends `QUIET_CYCLES` after `quiet`, so that the last write has reached its memory.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+
+    Members
+    -------
+    start, program, layers : strobe to run `layers` layers (at least one) from word `program` on
+    control : to all clusters
+    quiet : nothing is on its way in any cluster; may come up to three cycles late
+    busy : a run is in progress
+    cycles : of the current or last run
+    layer_done, layer_index, layer_cycles : strobe at the end of each layer, for its counter
+    """
+
+    def __init__(self, config: ArrayConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "start": In(1),
+                "program": In(16),
+                "layers": In(16),
+                "control": Out(control_layout(config)),
+                "quiet": In(1),
+                "busy": Out(1),
+                "cycles": Out(32),
+                "layer_done": Out(1),
+                "layer_index": Out(16),
+                "layer_cycles": Out(32),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        words = layer_layout(self._config).words
+        control = self.control
+        loaded = Signal(range(words + 1))
+        calm = Signal(range(QUIET_CYCLES))
+        left = Signal(16)
+        m.d.comb += control.busy.eq(self.busy)
+
+        with m.If(self.busy):
+            m.d.sync += [
+                self.cycles.eq(self.cycles + 1),
+                self.layer_cycles.eq(self.layer_cycles + 1),
+            ]
+        with m.FSM():
+            with m.State("IDLE"), m.If(self.start):
+                m.d.sync += [
+                    self.busy.eq(1),
+                    self.cycles.eq(0),
+                    self.layer_cycles.eq(1),
+                    self.layer_index.eq(0),
+                    control.address.eq(self.program),
+                    left.eq(self.layers),
+                ]
+                m.next = "LOAD"
+            with m.State("LOAD"):
+                # A word asked for arrives in the cycle after.
+                m.d.comb += [control.clear.eq(loaded == 0), control.load.eq(loaded != 0)]
+                m.d.sync += loaded.eq(loaded + 1)
+                with m.If(loaded == words):
+                    m.d.sync += loaded.eq(0)
+                    m.next = "START"
+                with m.Else():
+                    m.d.sync += control.address.eq(control.address + 1)
+            with m.State("START"):
+                m.d.comb += control.start.eq(1)
+                m.d.sync += calm.eq(0)
+                m.next = "RUN"
+            with m.State("RUN"):
+                m.d.sync += calm.eq(calm + 1)
+                with m.If(~self.quiet):
+                    m.d.sync += calm.eq(0)
+                with m.Elif(calm == QUIET_CYCLES - 1):
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += self.layer_done.eq(1)
+                m.d.sync += [
+                    self.layer_cycles.eq(1),
+                    self.layer_index.eq(self.layer_index + 1),
+                    left.eq(left - 1),
+                ]
+                m.next = "LOAD"
+                with m.If(left <= 1):
+                    m.d.sync += self.busy.eq(0)
+                    m.next = "IDLE"
+        return m

@@ -1,0 +1,122 @@
+"""What a run leaves for the host: results, and counters."""
+
+# No postponed annotations here: Amaranth reads the fields of a Struct from them.
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory, MemoryData
+from amaranth.lib.wiring import In, Out
+
+from plum_hw.config import ArrayConfig
+from plum_hw.gateware.cluster.jobs import bus_layout
+from plum_hw.layouts import LAYER_COUNTERS, WORD_BITS, Counter
+
+
+class Events(data.Struct):
+    """Strobes of a cluster for the counters."""
+
+    beat: unsigned(1)
+    drain_stall: unsigned(1)
+    emit_stall: unsigned(1)
+
+
+_SUMS = {
+    Counter.BEATS: "beat",
+    Counter.DRAIN_STALLS: "drain_stall",
+    Counter.EMIT_STALLS: "emit_stall",
+}
+
+
+class Records(wiring.Component):
+    """Results and counters of the current or last run, of the whole device.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+
+    Members
+    -------
+    start : strobe, a run begins
+    bus : the write bus of results
+    events : of each cluster
+    cycles : of the run
+    layer_done, layer_index, layer_cycles : strobe for a layer's counter
+    results : number of results of the run
+    address : word that the host reads
+    result, counter : what was addressed two cycles before
+    """
+
+    def __init__(self, config: ArrayConfig) -> None:
+        self._config = config
+        self.result_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.result_depth, init=[])
+        self.counter_data = MemoryData(
+            shape=unsigned(WORD_BITS), depth=config.layer_counters, init=[]
+        )
+        super().__init__(
+            {
+                "start": In(1),
+                "bus": In(bus_layout(config)),
+                "events": In(Events).array(config.clusters),
+                "cycles": In(32),
+                "layer_done": In(1),
+                "layer_index": In(16),
+                "layer_cycles": In(32),
+                "results": Out(16),
+                "address": In(16),
+                "result": Out(32),
+                "counter": Out(32),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        self._results(m)
+        self._counters(m)
+        return m
+
+    def _results(self, m: Module) -> None:
+        """A result has its place from the program; what lies beyond the memory is lost."""
+        m.submodules.result_memory = memory = Memory(self.result_data)
+        write = memory.write_port()
+        read = memory.read_port(transparent_for=())
+        m.d.comb += [
+            write.addr.eq(self.bus.address),
+            write.data.eq(self.bus.data.as_value()[:WORD_BITS]),
+            write.en.eq(self.bus.result & (self.bus.address < self._config.result_depth)),
+            read.addr.eq(self.address),
+        ]
+        m.d.sync += self.result.eq(read.data)
+        with m.If(self.start):
+            m.d.sync += self.results.eq(0)
+        with m.Elif(write.en):
+            m.d.sync += self.results.eq(self.results + 1)
+
+    def _counters(self, m: Module) -> None:
+        """Cycles of the run and of each layer; beats and stalls, summed over the clusters."""
+        config = self._config
+        m.submodules.counter_memory = memory = Memory(self.counter_data)
+        write = memory.write_port()
+        read = memory.read_port(transparent_for=())
+        m.d.comb += [
+            write.addr.eq(self.layer_index),
+            write.data.eq(self.layer_cycles),
+            write.en.eq(self.layer_done & (self.layer_index < config.layer_counters)),
+            read.addr.eq(self.address - LAYER_COUNTERS),
+        ]
+        sums = {}
+        for counter, name in _SUMS.items():
+            now = Signal(range(config.clusters + 1), name=f"{name}s_now")
+            sums[counter] = total = Signal(32, name=f"{name}s")
+            m.d.sync += [
+                now.eq(sum(event[name] for event in self.events)),
+                total.eq(Mux(self.start, 0, total + now)),
+            ]
+        place = Signal(16)
+        m.d.sync += place.eq(self.address)
+        with m.Switch(place):
+            with m.Case(Counter.CYCLES):
+                m.d.sync += self.counter.eq(self.cycles)
+            for counter, total in sums.items():
+                with m.Case(counter):
+                    m.d.sync += self.counter.eq(total)
+            with m.Default():
+                m.d.sync += self.counter.eq(read.data)
