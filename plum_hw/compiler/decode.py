@@ -105,8 +105,10 @@ def decode_layer(config: ArrayConfig, code: Words, table: Words, address: int) -
     """
     layout = layer_layout(config)
     fields = layout.unpack(_take(code, address, layout.words).tolist())
+    windows = fields["window_segments"] if fields["passes"] else 0
+    # The descriptor counts the window sum's pass, nobody else does.
+    fields["passes"] -= windows > 0
     passes = fields["passes"]
-    windows = fields["window_segments"] if passes else 0
     count = fields["segments"] if passes else 0
     both = unpack_records(
         segment_layout(config), _take(code, fields["segment_ptr"], windows + count)[:, None]
