@@ -10,17 +10,13 @@ from plum_hw.layouts import layer_layout
 from plum_hw.timing import QUIET_CYCLES
 
 
-def control_layout(config: ArrayConfig) -> data.StructLayout:
+class Control(data.Struct):
     """What the conductor tells all clusters."""
-    return data.StructLayout(
-        {
-            "busy": unsigned(1),  # a run is in progress: the memories are not the host's
-            "clear": unsigned(1),  # strobe at the begin of a layer
-            "load": unsigned(1),  # the next word of the descriptor is at the port
-            "start": unsigned(1),  # strobe: the descriptor is complete
-            "address": unsigned(config.code_addr_bits),  # of the descriptor's words
-        }
-    )
+
+    busy: unsigned(1)  # a run is in progress: the memories are not the host's
+    clear: unsigned(1)  # strobe at the begin of a layer
+    load: unsigned(1)  # the descriptor's next word is what code memory gives
+    start: unsigned(1)  # strobe: the descriptor is complete
 
 
 class Conductor(wiring.Component):
@@ -37,6 +33,7 @@ class Conductor(wiring.Component):
     -------
     start, program, layers : strobe to run `layers` layers (at least one) from word `program` on
     control : to all clusters
+    address : of the descriptors' words, in code memory
     quiet : nothing is on its way in any cluster; may come up to three cycles late
     busy : a run is in progress
     cycles : of the current or last run
@@ -50,7 +47,8 @@ class Conductor(wiring.Component):
                 "start": In(1),
                 "program": In(16),
                 "layers": In(16),
-                "control": Out(control_layout(config)),
+                "control": Out(Control),
+                "address": Out(config.code_addr_bits),
                 "quiet": In(1),
                 "busy": Out(1),
                 "cycles": Out(32),
@@ -81,7 +79,7 @@ class Conductor(wiring.Component):
                     self.cycles.eq(0),
                     self.layer_cycles.eq(1),
                     self.layer_index.eq(0),
-                    control.address.eq(self.program),
+                    self.address.eq(self.program),
                     left.eq(self.layers),
                 ]
                 m.next = "LOAD"
@@ -93,7 +91,7 @@ class Conductor(wiring.Component):
                     m.d.sync += loaded.eq(0)
                     m.next = "START"
                 with m.Else():
-                    m.d.sync += control.address.eq(control.address + 1)
+                    m.d.sync += self.address.eq(self.address + 1)
             with m.State("START"):
                 m.d.comb += control.start.eq(1)
                 m.d.sync += calm.eq(0)

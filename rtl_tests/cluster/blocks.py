@@ -176,6 +176,7 @@ def emit_job(rng: random.Random) -> dict[str, int]:
         "filter": rng.randrange(1 << 12),
         "bank": rng.randrange(2),
         "window_bank": rng.randrange(2),
+        "residual_bank": rng.randrange(2),
         "last_filter": rng.randrange(2),
     }
 
@@ -187,6 +188,4 @@ def meaning(record: dict[str, Any]) -> dict[str, Any]:
         dropped.add("drain_job")
     if not record["emit"]:
         dropped.add("emit_job")
-    if record["residual"]:
-        dropped |= {"start", "weight"}
     return {key: value for key, value in record.items() if key not in dropped}

@@ -1,10 +1,8 @@
 """A cluster: memories, lanes, and what drives them."""
 
-from typing import Any
-
-from amaranth.hdl import Module, Mux, ResetInserter, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, unsigned
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory, MemoryData
+from amaranth.lib.memory import Memory, MemoryData, ReadPort
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
@@ -13,17 +11,18 @@ from plum_hw.gateware.cluster.decoder import Decoder
 from plum_hw.gateware.cluster.drain import Drain
 from plum_hw.gateware.cluster.emitter import Emitter
 from plum_hw.gateware.cluster.fetcher import Fetcher
-from plum_hw.gateware.cluster.host_access import HostAccess
-from plum_hw.gateware.cluster.jobs import EmitJob
+from plum_hw.gateware.cluster.jobs import bus_layout
 from plum_hw.gateware.cluster.lanes import Lanes
 from plum_hw.gateware.cluster.sequencer import Sequencer
 from plum_hw.gateware.cluster.walker import Walker
-from plum_hw.gateware.link.host_port import HostPort
-from plum_hw.layouts import LAYER_COUNTERS, Counter, Space
+from plum_hw.gateware.conductor import Control
+from plum_hw.gateware.link.host_port import MemoryPort
+from plum_hw.gateware.records import Events
+from plum_hw.layouts import WORD_BITS, Space
 
 
 class Cluster(wiring.Component):
-    """Runs programs on its own memories; see docs/architecture.md.
+    """Lanes with memories of their own, which run the conductor's layers; see docs/architecture.md.
 
     Parameters
     ----------
@@ -31,44 +30,39 @@ class Cluster(wiring.Component):
 
     Members
     -------
-    host : access to all memories and counters, only while not busy
-    start, program, layers : strobe to run `layers` layers from program word `program` on
-    abort : strobe; stops at once, the memories stay as they are
-    busy : a program runs
-    cycles : of the current or last run
-    results : 32-bit results of the current or last run
-    overrun : sticky until the next start: an emission met another, so the program was wrong
+    number : of this cluster; constant
+    reset : stops at once, the memories stay as they are
+    control : of the conductor
+    memory : code and table memory, and the activations to read; its `address` is the conductor's
+        during a run
+    sends : what this cluster puts on each write bus; zeros in other clusters' time
+    buses : what all clusters see on the write buses
+    quiet : nothing is on its way
+    events : for the counters
+    overrun : strobe: an emission met another, so the program is wrong
     """
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
-        self.program_data = MemoryData(shape=unsigned(32), depth=config.program_depth, init=[])
-        self.table_data = MemoryData(shape=unsigned(32), depth=config.table_depth, init=[])
-        self.weight_data = MemoryData(
-            shape=unsigned(config.mask_bits), depth=config.weight_depth, init=[]
-        )
-        self.result_data = MemoryData(shape=unsigned(32), depth=config.result_depth, init=[])
-        self.counter_data = MemoryData(shape=unsigned(32), depth=config.layer_counters, init=[])
+        self.code_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.code_depth, init=[])
+        self.table_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.table_depth, init=[])
         super().__init__(
             {
-                "host": In(HostPort),
-                "start": In(1),
-                "program": In(16),
-                "layers": In(16),
-                "abort": In(1),
-                "busy": Out(1),
-                "cycles": Out(32),
-                "results": Out(16),
+                "number": In(config.cluster_bits),
+                "reset": In(1),
+                "control": In(Control),
+                "memory": In(MemoryPort),
+                "sends": Out(bus_layout(config)).array(config.write_buses),
+                "buses": In(bus_layout(config)).array(config.write_buses),
+                "quiet": Out(1),
+                "events": Out(Events),
                 "overrun": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
-        config = self._config
+        config, control = self._config, self.control
         m = Module()
-        reset = Signal()
-        m.d.sync += reset.eq(self.abort)
-
         sequencer = Sequencer(config)
         walker = Walker(config)
         fetcher = Fetcher(config)
@@ -85,198 +79,126 @@ class Cluster(wiring.Component):
             ("drain", drain),
             ("emitter", emitter),
         ):
-            m.submodules[name] = ResetInserter(reset)(block)
+            m.submodules[name] = ResetInserter(self.reset)(block)
         m.submodules.activation = activation = ActivationMemory(config)
-        m.submodules.host_access = host = HostAccess()
-        wiring.connect(m, wiring.flipped(self.host), host.host)
+        layer = sequencer.layer
 
+        # From code memory to the lanes.
+        words, code = self._code(m)
         m.d.comb += [
-            sequencer.start.eq(self.start),
-            sequencer.program.eq(self.program),
-            sequencer.layers.eq(self.layers),
-            self.busy.eq(sequencer.busy),
-            self.cycles.eq(sequencer.cycles),
-        ]
-
-        # From the program to the lanes.
-        program = self._memory(m, "program", self.program_data, host, Space.PROGRAM)
-        m.d.comb += program.addr.eq(
-            Mux(
-                self.busy,
-                Mux(walker.quiet, sequencer.address, walker.address),
-                host.address,
-            )
-        )
-        weight = self._memory(m, "weight", self.weight_data, host, Space.WEIGHT)
-        weight_word = Signal(config.mask_bits)
-        m.d.sync += weight_word.eq(weight.data)
-        m.d.comb += [
-            weight.addr.eq(Mux(self.busy, fetcher.address, host.address)),
-            sequencer.word.eq(program.data),
-            walker.word.eq(program.data),
-            walker.layer.eq(sequencer.layer),
+            words.addr.eq(fetcher.address),
+            code.addr.eq(Mux(walker.quiet, self.memory.address, walker.address)),
+            sequencer.load.eq(control.load),
+            sequencer.word.eq(code.data),
+            sequencer.start.eq(control.start),
+            walker.layer.eq(layer),
+            walker.clear.eq(control.clear),
             walker.start.eq(sequencer.layer_start),
-            fetcher.word.eq(weight_word),
-            decoder.emit_gap.eq(sequencer.layer.emit_gap),
+            walker.word.eq(code.data),
+            fetcher.weight_ptr.eq(layer.weight_ptr),
+            fetcher.word.eq(words.data),
+            decoder.window.eq(layer.window_segments != 0),
+            decoder.residual.eq(layer.residual),
             lanes.beat.eq(decoder.beat),
             lanes.vector.eq(activation.vector),
         ]
         wiring.connect(m, walker.o, fetcher.i)
         wiring.connect(m, fetcher.o, decoder.i)
 
-        # From the lanes to the sums.
+        # From the lanes to the write buses.
+        table = self._table(m, emitter)
+        table_word = Signal(WORD_BITS)
+        m.d.sync += table_word.eq(table.data)
         m.d.comb += [
             drain.snapshot.eq(lanes.snapshot),
             drain.start.eq(lanes.drain),
             drain.job.eq(lanes.drain_job),
-            drain.left_edge.eq(sequencer.layer.left_edge),
+            drain.left_edge.eq(layer.left_edge),
+            emitter.number.eq(self.number),
+            emitter.layer.eq(layer),
+            emitter.layer_start.eq(control.start),
+            emitter.start.eq(lanes.emit),
+            emitter.job.eq(lanes.emit_job),
+            emitter.table.data.eq(table_word),
+            decoder.finished.eq(emitter.finished),
+            decoder.finished_bank.eq(emitter.finished_bank),
         ]
         wiring.connect(m, emitter.sum_port, drain.port)
+        self._activations(m, activation, decoder, layer.group)
+        for bus, sent in zip(emitter.buses, self.sends, strict=True):
+            m.d.comb += sent.eq(bus)
 
-        # An emission begins as early as it finds the sums of the filter's last drain.
-        delay = max(1, drain.LATENCY - emitter.FIRST_STEP)
-        pending = Signal()
-        pending_job = Signal(EmitJob)
-        wait = Signal(range(delay + 1))
-        with m.If(lanes.emit):
-            m.d.sync += [
-                pending.eq(1),
-                pending_job.eq(lanes.emit_job),
-                wait.eq(delay - 1),
-            ]
-        with m.Elif(pending):
-            m.d.sync += wait.eq(wait - 1)
-            with m.If(wait == 0):
-                m.d.sync += pending.eq(0)
+        # What the host reads.
+        of_space = {Space.CODE: code.data, Space.TABLE: table.data}
+        with m.Switch(self.memory.space):
+            for space, word in of_space.items():
+                with m.Case(space):
+                    m.d.comb += self.memory.read.eq(word)
+            with m.Default():
+                m.d.comb += self.memory.read.eq(self._group(m, activation))
+
+        m.d.sync += self.quiet.eq(walker.quiet & fetcher.quiet & decoder.quiet)
         m.d.comb += [
-            emitter.start.eq(pending & (wait == 0)),
-            emitter.job.eq(pending_job),
-            emitter.layer.eq(sequencer.layer),
-            emitter.layer_start.eq(sequencer.layer_start),
-            emitter.residual.eq(lanes.residual),
+            self.events.beat.eq(decoder.beat_count),
+            self.events.drain_stall.eq(decoder.drain_stalls),
+            self.events.emit_stall.eq(decoder.emit_stalls),
+            self.overrun.eq(decoder.overrun),
         ]
-        with m.If(reset):
-            m.d.sync += pending.eq(0)
-        with m.If(emitter.overrun | (lanes.emit & pending & (wait != 0))):
-            m.d.sync += self.overrun.eq(1)
-        with m.Elif(self.start):
-            m.d.sync += self.overrun.eq(0)
-
-        table = self._memory(m, "table", self.table_data, host, Space.TABLE)
-        table_word = Signal(32)
-        m.d.sync += table_word.eq(table.data)
-        m.d.comb += [
-            table.addr.eq(Mux(self.busy, emitter.table.address, host.address)),
-            emitter.table.data.eq(table_word),
-        ]
-
-        # Everything quiet for a cycle: the layer has ended.
-        m.d.comb += sequencer.quiet.eq(
-            walker.quiet & fetcher.quiet & decoder.quiet & lanes.quiet & ~pending & ~emitter.busy
-        )
-
-        self._activations(m, activation, decoder, emitter, host)
-        self._results(m, emitter, host)
-        self._counters(m, sequencer, decoder, host)
         return m
 
-    def _memory(
-        self, m: Module, name: str, memory_data: MemoryData, host: HostAccess, space: Space
-    ) -> Any:
-        """A memory that the host writes; returns its read port, whose data the host can read."""
-        m.submodules[name] = memory = Memory(memory_data)
+    def _code(self, m: Module) -> tuple[ReadPort, ReadPort]:
+        """Code memory: the port of mask words, and the port of everything else.
+
+        Its one writer, the host, has the second port's address, so that both fit a block RAM.
+        """
+        m.submodules.code = memory = Memory(self.code_data)
+        write = memory.write_port()
+        words = memory.read_port(transparent_for=())
+        other = memory.read_port(transparent_for=())
+        m.d.comb += [
+            write.addr.eq(other.addr),
+            write.data.eq(self.memory.data),
+            write.en.eq(self.memory.write_code),
+        ]
+        return words, other
+
+    def _table(self, m: Module, emitter: Emitter) -> ReadPort:
+        """Table memory, the emitter's to read during a run."""
+        m.submodules.table = memory = Memory(self.table_data)
         write = memory.write_port()
         read = memory.read_port(transparent_for=())
         m.d.comb += [
-            write.addr.eq(host.address),
-            write.data.eq(host.data),
-            write.en.eq(host.write[space]),
-            host.read[space].eq(read.data),
+            read.addr.eq(Mux(self.control.busy, emitter.table.address, self.memory.address)),
+            write.addr.eq(read.addr),
+            write.data.eq(self.memory.data),
+            write.en.eq(self.memory.write_table),
         ]
         return read
 
     def _activations(
-        self,
-        m: Module,
-        activation: ActivationMemory,
-        decoder: Decoder,
-        emitter: Emitter,
-        host: HostAccess,
+        self, m: Module, activation: ActivationMemory, decoder: Decoder, group: Signal
     ) -> None:
-        """The activation memory is the emitter's to write during a run, else the host's."""
+        """Activation memory takes what is addressed to this cluster or to its group."""
+        skip = (self._config.groups - 1).bit_length()
+        m.d.comb += activation.address.eq(
+            Mux(self.control.busy, decoder.address, self.memory.address >> skip)
+        )
+        hits = []
+        for bus, port in zip(self.buses, activation.buses, strict=True):
+            wanted = Mux(bus.grouped, group, self.number)
+            hits.append(~bus.result & (bus.dest == wanted))
+            m.d.comb += port.eq(bus)
+        m.d.comb += activation.hit.eq(Cat(hits))
+
+    def _group(self, m: Module, activation: ActivationMemory) -> Signal:
+        """The eight activations that the host has addressed, a byte each."""
         config = self._config
-        vector, group = Signal(config.act_addr_bits), Signal(config.group_bits)
-        bits = (config.groups - 1).bit_length()
-        m.d.comb += [
-            group.eq(host.address[:bits]),
-            vector.eq(host.address >> bits),
-            activation.address.eq(Mux(self.busy, decoder.address, vector)),
-        ]
-        with m.If(self.busy):
-            wiring.connect(m, emitter.write, activation.write)
-        with m.Else():
-            m.d.comb += [
-                activation.write.enable.eq(host.write[Space.ACTIVATION].replicate(8)),
-                activation.write.address.eq(vector),
-                activation.write.group.eq(group),
-            ]
-            for lane in range(config.group_lanes):
-                m.d.comb += activation.write.data[lane].eq(host.data.word_select(lane, 8))
-        lanes = activation.vector
-        for lane in range(config.group_lanes):
-            choice = [lanes[number * config.group_lanes + lane] for number in range(config.groups)]
-            with m.Switch(group):
-                for number, value in enumerate(choice):
-                    with m.Case(number):
-                        m.d.comb += host.read[Space.ACTIVATION].word_select(lane, 8).eq(value)
-
-    def _results(self, m: Module, emitter: Emitter, host: HostAccess) -> None:
-        """Results of reductions, in the order in which they come."""
-        m.submodules.result = memory = Memory(self.result_data)
-        write = memory.write_port()
-        read = memory.read_port(transparent_for=())
-        room = self.results < self._config.result_depth
-        m.d.comb += [
-            write.addr.eq(self.results),
-            write.data.eq(emitter.result),
-            write.en.eq(emitter.result_valid & room),
-            read.addr.eq(host.address),
-            host.read[Space.RESULT].eq(read.data),
-        ]
-        with m.If(self.start):
-            m.d.sync += self.results.eq(0)
-        with m.Elif(emitter.result_valid & room):
-            m.d.sync += self.results.eq(self.results + 1)
-
-    def _counters(
-        self, m: Module, sequencer: Sequencer, decoder: Decoder, host: HostAccess
-    ) -> None:
-        """Cycles of the run and of each layer, beats and stalls of the run."""
-        m.submodules.counter = memory = Memory(self.counter_data)
-        write = memory.write_port()
-        read = memory.read_port(transparent_for=())
-        counts = {
-            Counter.BEATS: (Signal(32, name="beats"), decoder.beat_count),
-            Counter.DRAIN_STALLS: (Signal(32, name="drain_stalls"), decoder.drain_stalls),
-            Counter.EMIT_STALLS: (Signal(32, name="emit_stalls"), decoder.emit_stalls),
-        }
-        for count, strobe in counts.values():
-            with m.If(self.start):
-                m.d.sync += count.eq(0)
-            with m.Elif(strobe):
-                m.d.sync += count.eq(count + 1)
-        layers = self._config.layer_counters
-        m.d.comb += [
-            write.addr.eq(sequencer.layer_index),
-            write.data.eq(sequencer.layer_cycles + 1),
-            write.en.eq(sequencer.layer_done & (sequencer.layer_index < layers)),
-            read.addr.eq(host.address - LAYER_COUNTERS),
-        ]
-        with m.Switch(host.address):
-            with m.Case(Counter.CYCLES):
-                m.d.comb += host.read[Space.COUNTER].eq(sequencer.cycles)
-            for number, (count, _) in counts.items():
+        read = Signal(64)
+        size = config.group_lanes
+        with m.Switch(self.memory.address[: (config.groups - 1).bit_length()]):
+            for number in range(config.groups):
                 with m.Case(number):
-                    m.d.comb += host.read[Space.COUNTER].eq(count)
-            with m.Default():
-                m.d.comb += host.read[Space.COUNTER].eq(read.data)
+                    for lane in range(size):
+                        value = activation.vector[number * size + lane]
+                        m.d.comb += read.word_select(lane, 8).eq(value)
+        return read

@@ -18,8 +18,8 @@ class Walker(wiring.Component):
     """Walks a layer: for each vector, for each pass, for each segment; a segment a cycle.
 
     The loops run ahead of the lanes as far as the queue allows. Counters run down, so that a limit
-    is a zero. The banks of filters alternate from pass to pass and begin anew with every vector;
-    those of window sums alternate from vector to vector.
+    is a zero. The banks of filters alternate from pass to pass, those of window sums from vector to
+    vector.
 
     Parameters
     ----------
@@ -71,6 +71,7 @@ class Walker(wiring.Component):
         # into the carry chain, so that the choice of the other shares the adder's LUT.
         vectors, passes, segments = Signal(9), Signal(12), Signal(10)
         number = Signal(12)  # of the pass in its vector, the window sum not counted
+        bank = Signal()
         is_window, first_segment, first_pass = Signal(), Signal(), Signal()
         last_segment, last_pass, last_vector = Signal(), Signal(), Signal()
         pass_ends, vector_ends = Signal(), Signal()
@@ -113,6 +114,7 @@ class Walker(wiring.Component):
                 is_window.eq(next_is_window),
                 first_pass.eq(begin_vector),
                 number.eq(number + ~is_window),
+                bank.eq(bank ^ ~is_window),
             ]
         with m.If(begin_vector):
             m.d.sync += [
@@ -138,7 +140,7 @@ class Walker(wiring.Component):
 
         # Beside the descriptor, a cycle later.
         valid = Signal()
-        bank, last = Signal(), Signal()
+        bank_1, last = Signal(), Signal()
         source = Signal(config.act_addr_bits)  # of this pass
         residual_source = Signal(config.act_addr_bits)
         advance = Signal(config.act_addr_bits)
@@ -147,7 +149,7 @@ class Walker(wiring.Component):
         m.d.comb += advance.eq(number & layer.filter_step.replicate(len(number)))
         m.d.sync += [
             valid.eq(step),
-            bank.eq(number[0]),
+            bank_1.eq(bank),
             last.eq(last_pass & last_segment),
             source.eq(window + advance),
             residual_source.eq(residual + advance),
@@ -163,7 +165,7 @@ class Walker(wiring.Component):
         job = Signal(layout)
         filter_bank, window_bank, residual_bank = Signal(), Signal(), Signal()
         m.d.comb += [
-            filter_bank.eq(Mux(layer.pair, segment.bank, bank)),
+            filter_bank.eq(Mux(layer.pair, segment.bank, bank_1)),
             # Where both are needed window sum and residual have a bank each, else two.
             window_bank.eq(vector_1 & ~layer.residual),
             residual_bank.eq(filter_bank | has_window),

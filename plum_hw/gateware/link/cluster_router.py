@@ -1,60 +1,115 @@
-"""One way into the memories of many clusters."""
-
-import functools
-import operator
+"""The host's way into the memories of all clusters, and of the device."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from plum_hw.gateware.link.host_port import HostPort
+from plum_hw.config import ArrayConfig
+from plum_hw.gateware.cluster.jobs import bus_layout
+from plum_hw.gateware.link.host_port import READ_CYCLES, HostPort, MemoryPort
+from plum_hw.layouts import Space
 
 
 class ClusterRouter(wiring.Component):
-    """Sends each access to the clusters meant, and brings back the answers.
+    """Carries each access to the clusters meant, and brings back the answers.
 
-    A write to several clusters is over when the last of them has taken it. No latency of its own.
+    Words for code and table memories are taken one a cycle; one for activation memories takes a
+    cycle more for each cluster of the array, for they are reached over the write buses.
 
     Parameters
     ----------
-    clusters : number of clusters
+    config : ArrayConfig
 
     Members
     -------
     host, targets : accesses, and a bit for each cluster that they are for; a read is for one
-    ports : to the clusters
+    memories : of the clusters
+    bus : what goes over the write bus of its group
+    result, counter : of the device, by the address of the memories' ports
     """
 
-    def __init__(self, clusters: int) -> None:
+    def __init__(self, config: ArrayConfig) -> None:
+        self._config = config
         super().__init__(
             {
                 "host": In(HostPort),
-                "targets": In(clusters),
-                "ports": Out(HostPort).array(clusters),
+                "targets": In(config.clusters),
+                "memories": Out(MemoryPort).array(config.clusters),
+                "bus": Out(bus_layout(config)),
+                "result": In(32),
+                "counter": In(32),
             }
         )
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
+        config = self._config
         m = Module()
         request, response = self.host.request, self.host.response
-        taken = Signal.like(self.targets)  # clusters that have taken the present write
-        waiting = Signal.like(self.targets)
-        answers, valids = [], []
-        for number, port in enumerate(self.ports):
-            meant = self.targets[number]
+        held = Signal.like(request.payload)
+        targets = Signal(config.clusters)
+        dest = Signal(config.cluster_bits)
+        wait = Signal(range(READ_CYCLES + 1))
+        write = Signal()  # of the held word to code or table memories
+        m.d.sync += [write.eq(0), self.bus.enable.eq(0)]
+
+        for number, memory in enumerate(self.memories):
+            meant = write & targets[number]
             m.d.comb += [
-                port.request.payload.eq(request.payload),
-                port.request.valid.eq(request.valid & meant & ~taken[number]),
-                port.response.ready.eq(response.ready & meant),
-                waiting[number].eq(port.request.valid & ~port.request.ready),
+                memory.space.eq(held.space),
+                memory.address.eq(held.address),
+                memory.data.eq(held.data),
+                memory.write_code.eq(meant & (held.space == Space.CODE)),
+                memory.write_table.eq(meant & (held.space == Space.TABLE)),
             ]
-            with m.If(request.valid):
-                m.d.sync += taken[number].eq(meant & ~request.ready & ~waiting[number])
-            answers.append(Mux(meant, port.response.payload, 0))
-            valids.append(meant & port.response.valid)
+        groups = (config.groups - 1).bit_length()
         m.d.comb += [
-            request.ready.eq(waiting == 0),
-            response.payload.eq(functools.reduce(operator.or_, answers)),
-            response.valid.eq(functools.reduce(operator.or_, valids)),
+            self.bus.group.eq(held.address[:groups]),
+            self.bus.address.eq(held.address >> groups),
         ]
+        for lane in range(config.group_lanes):
+            m.d.comb += self.bus.data[lane].eq(held.data.word_select(lane, 8))
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += request.ready.eq(1)
+                m.d.sync += [dest.eq(0), wait.eq(READ_CYCLES)]
+                with m.If(request.valid):
+                    m.d.sync += [held.eq(request.payload), targets.eq(self.targets)]
+                    with m.If(~request.payload.write):
+                        m.next = "READ"
+                    with m.Elif(request.payload.space == Space.ACTIVATION):
+                        m.next = "SEND"
+                    with m.Else():
+                        m.d.sync += write.eq(1)
+            with m.State("SEND"):
+                m.d.sync += [
+                    dest.eq(dest + 1),
+                    self.bus.dest.eq(dest),
+                    self.bus.enable.eq(targets.bit_select(dest, 1).replicate(config.group_lanes)),
+                ]
+                with m.If(dest == config.clusters - 1):
+                    m.next = "LAST"
+            with m.State("LAST"):
+                # The word is still on the bus.
+                m.next = "IDLE"
+            with m.State("READ"):
+                m.d.sync += wait.eq(wait - 1)
+                with m.If(wait == 0):
+                    m.d.sync += response.payload.eq(self._read(held.space, targets))
+                    m.next = "RESPOND"
+            with m.State("RESPOND"):
+                m.d.comb += response.valid.eq(1)
+                with m.If(response.ready):
+                    m.next = "IDLE"
         return m
+
+    def _read(self, space: Signal, targets: Signal) -> Mux:
+        """The word that a read is answered with."""
+        of_cluster = 0
+        for number, memory in enumerate(self.memories):
+            of_cluster |= Mux(targets[number], memory.read, 0)
+        return Mux(
+            space == Space.COUNTER,
+            self.counter,
+            Mux(space == Space.RESULT, self.result, of_cluster),
+        )

@@ -1,4 +1,4 @@
-"""The way into a cluster's memories."""
+"""The host's way into the memories."""
 
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -16,3 +16,17 @@ class HostRequest(data.Struct):
 HostPort = wiring.Signature(
     {"request": Out(stream.Signature(HostRequest)), "response": In(stream.Signature(64))}
 )
+
+#: A cluster's memories, while no run is in progress; `read` is settled `READ_CYCLES` after space
+#: and address. Activations are written over the write buses.
+MemoryPort = wiring.Signature(
+    {
+        "space": Out(3),
+        "address": Out(16),
+        "data": Out(32),
+        "write_code": Out(1),
+        "write_table": Out(1),
+        "read": In(64),
+    }
+)
+READ_CYCLES = 4

@@ -158,7 +158,7 @@ class RequestReader(wiring.Component):
             m.next = "ADD"
             with m.If(is_run):
                 m.d.sync += [
-                    self._depth.eq(self._config.program_depth),
+                    self._depth.eq(self._config.code_depth),
                     self._bad_place.eq(self._run.layers == 0),
                 ]
             with m.Elif((request.op == Op.READ) | is_write):

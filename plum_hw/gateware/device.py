@@ -1,0 +1,128 @@
+"""The device without its link: clusters, the buses between them, and what conducts them."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from plum_hw.config import ArrayConfig
+from plum_hw.gateware.cluster.cluster import Cluster
+from plum_hw.gateware.cluster.jobs import bus_layout
+from plum_hw.gateware.conductor import Conductor
+from plum_hw.gateware.link.cluster_router import ClusterRouter
+from plum_hw.gateware.link.host_port import HostPort
+from plum_hw.gateware.records import Records
+
+
+class Device(wiring.Component):
+    """Runs programs on all clusters at once.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+
+    Members
+    -------
+    host, targets : access to the memories of the clusters whose bit is set; only while not busy
+    start, program, layers : strobe to run `layers` layers from word `program` on
+    abort : strobe; stops at once, the memories stay as they are
+    busy : a run is in progress; from the cycle after `start`
+    cycles, results : of the current or last run
+    error : sticky until the next start: an emission met another, so the program was wrong
+    """
+
+    def __init__(self, config: ArrayConfig) -> None:
+        self._config = config
+        self.clusters = [Cluster(config) for _ in range(config.clusters)]
+        super().__init__(
+            {
+                "host": In(HostPort),
+                "targets": In(config.clusters),
+                "start": In(1),
+                "program": In(16),
+                "layers": In(16),
+                "abort": In(1),
+                "busy": Out(1),
+                "cycles": Out(32),
+                "results": Out(16),
+                "error": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        config = self._config
+        m = Module()
+        conductor = Conductor(config)
+        m.submodules.conductor = ResetInserter(self.abort)(conductor)
+        m.submodules.router = router = ClusterRouter(config)
+        m.submodules.records = records = Records(config)
+        connect(m, flipped(self.host), router.host)
+
+        quiet = Signal()
+        overrun = Signal()
+        address = Signal(16)
+        m.d.sync += [
+            quiet.eq(Cat(cluster.quiet for cluster in self.clusters).all()),
+            overrun.eq(Cat(cluster.overrun for cluster in self.clusters).any()),
+        ]
+        m.d.comb += [
+            router.targets.eq(self.targets),
+            conductor.start.eq(self.start),
+            conductor.program.eq(self.program),
+            conductor.layers.eq(self.layers),
+            conductor.quiet.eq(quiet),
+            self.busy.eq(conductor.busy),
+            self.cycles.eq(conductor.cycles),
+            self.results.eq(records.results),
+            records.start.eq(self.start),
+            records.cycles.eq(conductor.cycles),
+            records.layer_done.eq(conductor.layer_done),
+            records.layer_index.eq(conductor.layer_index),
+            records.layer_cycles.eq(conductor.layer_cycles),
+            records.address.eq(router.memories[0].address),
+            router.result.eq(records.result),
+            router.counter.eq(records.counter),
+            address.eq(Mux(conductor.busy, conductor.address, router.memories[0].address)),
+        ]
+        with m.If(self.start):
+            m.d.sync += self.error.eq(0)
+        with m.Elif(overrun):
+            m.d.sync += self.error.eq(1)
+
+        buses = self._buses(m, router)
+        m.d.comb += records.bus.eq(buses[0])  # that of group 0
+        for number, cluster in enumerate(self.clusters):
+            m.submodules[f"cluster_{number}"] = cluster
+            memory = router.memories[number]
+            m.d.comb += [
+                cluster.number.eq(number),
+                cluster.reset.eq(self.abort),
+                cluster.control.eq(conductor.control),
+                cluster.memory.space.eq(memory.space),
+                cluster.memory.address.eq(address),
+                cluster.memory.data.eq(memory.data),
+                cluster.memory.write_code.eq(memory.write_code),
+                cluster.memory.write_table.eq(memory.write_table),
+                memory.read.eq(cluster.memory.read),
+                records.events[number].eq(cluster.events),
+            ]
+            for bus, port in zip(buses, cluster.buses, strict=True):
+                m.d.comb += port.eq(bus)
+        return m
+
+    def _buses(self, m: Module, router: ClusterRouter) -> list[data.View]:
+        """The write buses: what the clusters send in their slots, or the host."""
+        layout = bus_layout(self._config)
+        count = self._config.write_buses
+        buses = []
+        for number in range(count):
+            bus = Signal(layout, name=f"bus_{number}")
+            host = Signal(layout, name=f"host_bus_{number}")
+            with m.If(router.bus.enable.any() & (router.bus.group % count == number)):
+                m.d.comb += host.eq(router.bus)
+            sends = [cluster.sends[number].as_value() for cluster in self.clusters]
+            m.d.sync += bus.eq(reduce(or_, [host.as_value(), *sends]))
+            buses.append(bus)
+        return buses
