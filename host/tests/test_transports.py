@@ -143,7 +143,7 @@ def test_a_device_that_goes_away_is_an_error_and_another_session_works(logits: W
     device = GoldenDevice(TINY)
 
     def leaves(connection: socket.socket) -> None:
-        while not device.machines[0].result_count:
+        while not device.machine.result_count:
             connection.sendall(device.feed(connection.recv(4096)))
 
     def stays(connection: socket.socket) -> None:

@@ -1,7 +1,8 @@
-"""Networks for the host's tests, compiled for the small array."""
+"""Networks for the host's tests, compiled for small arrays."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 
 from plum_host.bundle import Bundle
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import preset
+from plum_hw.config import ArrayConfig, preset
 from plum_hw.golden.machine import Machine
 from plum_hw.ir.random import random_images, random_network
 
 TINY = preset("tiny")
+THREE = preset("tiny-3")
+#: Programs of most networks do not fit here at once.
+SHORT = dataclasses.replace(THREE, name="short", code_depth=256)
 
 
 @dataclass(frozen=True)
@@ -26,18 +30,28 @@ class Work:
     outputs: np.ndarray[Any, Any]
 
 
-def make_work(seed: int, count: int = 3, **options: Any) -> Work:
-    """The first network from that seed on that the small array takes."""
-    while check_network(network := random_network(seed, **options), TINY):
+def make_work(
+    seed: int, config: ArrayConfig = TINY, *, parts: bool = False, count: int = 3, **options: Any
+) -> Work:
+    """The first network from that seed on that an array takes; ``parts``: and takes in several."""
+    while True:
+        network = random_network(seed, **options)
+        if not check_network(network, config):
+            bundle = compile_network(network, config)
+            if not parts or len(bundle.parts) > 1:
+                break
         seed += 1
-    bundle = compile_network(network, TINY)
     images = random_images(network, count, seed)
-    machine = Machine(TINY)
+    machine = Machine(config)
     machine.load(bundle)
     outputs = []
     for image in images:
         machine.run_image(bundle, image)
-        outputs.append(bundle.unpack_output(machine.read(*bundle.output_range)))
+        data = [
+            machine.read(space, address, words, cluster)
+            for space, cluster, address, words in bundle.output_ranges
+        ]
+        outputs.append(bundle.unpack_output(b"".join(data)))
     return Work(bundle, images, np.stack(outputs))
 
 
@@ -51,3 +65,20 @@ def logits_work() -> Work:
 def map_work() -> Work:
     """A small network that ends in a map."""
     return make_work(2, max_layers=3, max_macs=40_000, logits=False)
+
+
+@functools.cache
+def spread_work() -> Work:
+    """A network whose output map is spread over clusters."""
+    seed = 3
+    while True:
+        work = make_work(seed, THREE, max_layers=3, max_macs=40_000, min_width=12, logits=False)
+        if len(work.bundle.output_ranges) > 1:
+            return work
+        seed += 1
+
+
+@functools.cache
+def parts_work() -> Work:
+    """A network that runs in several parts on several clusters."""
+    return make_work(4, SHORT, parts=True, max_layers=5, max_macs=100_000, logits=True)

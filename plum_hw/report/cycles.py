@@ -69,20 +69,21 @@ def layer_row(layer: dict[str, Any]) -> dict[str, str]:
 def cycles_table(bundle: Bundle) -> Table:
     """The prediction as a table of at most 80 columns, unless layers have long names.
 
-    Stalls are those by the drain, and by the emitter, summed over the clusters.
+    Stalls, by drain and emitter, are summed over the clusters.
     """
     report = cycles_report(bundle)
     layers, total = report["layers"], report["predicted_cycles"]
     macs = sum(layer["macs"] for layer in layers)
     title = f"{report['network']} on {report['array']}, {macs:,} MAC"
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("layer", overflow="fold")
     headings = ("cycles", "share", "density", "T", "RxF", "lanes", "stalls")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("bound by", no_wrap=True)
     for layer in layers:
-        row = {**layer_row(layer), "share": f"{100 * layer['cycles'] / max(1, total):.0f} %"}
+        share = f"{100 * layer['cycles'] / max(1, total):.0f} %"
+        row = {**layer_row(layer), "share": share, "stalls": f"{sum(layer['stalls'].values()):,}"}
         table.add_row(layer["name"], *(row[heading] for heading in (*headings, "bound by")))
     table.add_section()
     table.add_row("all layers", f"{total:,}", style="bold")

@@ -35,7 +35,8 @@ def _mask_words(config: ArrayConfig, code: NDArray[np.uint32], layers: int) -> i
         words = [
             segment.unpack([int(word)])["words"] for word in code[begin : begin + window + count]
         ]
-        passes = 1 if fields["shared_masks"] else fields["passes"]
+        # The window sum is one of the passes.
+        passes = 1 if fields["shared_masks"] else fields["passes"] - (window > 0)
         begin = fields["weight_ptr"]
         used[begin : begin + sum(words[:window]) + passes * sum(words[window:])] = True
     return int(used.sum())

@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         seed += 1
     network.save(folder / "net.qnet")
     compile_network(network, tiny).save(folder / "net.plum")
-    compile_network(network, preset("arty-a7-35t")).save(folder / "wide.plum")
+    compile_network(network, preset("single")).save(folder / "wide.plum")
     images = random_images(network, 4, seed)
     labels = Reference(network).run(images).reshape(4, -1).argmax(axis=1)
     np.savez(folder / "images.npz", images=images, labels=labels)

@@ -17,7 +17,7 @@ import pytest
 from plum_hw.demo import IMAGES, shipped
 from tests.cli.command import Done, Plum, call, start
 
-LAYER = {"name", "cycles", "density", "group", "lane_use", "bound_by"}
+LAYER = {"name", "cycles", "density", "group", "split", "lane_use", "bound_by", "stalls"}
 RUN = {"predicted_cycles", "simulated_cycles", "equal_to_golden", "top1", "images", "seconds"}
 
 
@@ -31,7 +31,9 @@ def check_layers(report: dict[str, Any]) -> None:
     assert sum(layer["cycles"] for layer in report["layers"]) == report["predicted_cycles"]
     for layer in report["layers"]:
         assert layer["density"] is None or 0 <= layer["density"] <= 1
-        assert layer["group"] == 1
+        assert layer["group"] in (1, 2)
+        rows, filters = layer["split"]
+        assert 1 <= rows * filters <= report.get("clusters", 5)
         assert 0 < layer["lane_use"] <= 1
 
 
@@ -53,11 +55,14 @@ def test_compile_check_cycles_info(plum: Plum, folder: Path, tmp_path: Path) -> 
 
     counted = report(plum("cycles", bundle, "--json"))
     assert counted["array"] == "tiny"
+    assert counted["clusters"] == 1
+    assert counted["parts"] == 1
     assert counted["layers"] == made["layers"]
 
     held = report(plum("info", bundle, "--json"))
     assert held["predicted_cycles"] == made["predicted_cycles"]
     assert held["array"] == "tiny"
+    assert set(held["words"]) == {"code", "table"}
 
     checked = report(plum("check", folder / "net.qnet", "--array", "tiny", "--json"))
     assert checked["supported"] is True
@@ -87,7 +92,9 @@ def test_names_of_layers_are_whole_in_80_columns(plum: Plum, tmp_path: Path) -> 
     bundle = tmp_path / "fashion.plum"
     made = plum("compile", shipped("fashion.qnet"), "--array", "arty-a7-35t", "-o", bundle)
     assert made.returncode == 0
-    assert "s1b1.shortcut " in made.stdout
+    assert "s2b1.shortcut " in made.stdout
+    for heading in ("T", "RxF", "lanes", "stalls", "bound by"):
+        assert heading in made.stdout
     assert "\N{HORIZONTAL ELLIPSIS}" not in made.stdout
     assert max(map(len, made.stdout.splitlines()[:-1])) <= 80
 

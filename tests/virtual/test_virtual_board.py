@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import serial
 
+from plum_host.bundle import Bundle
 from plum_host.errors import ConfigMismatchError, DeviceTimeoutError, TransportError
 from plum_host.packets import PacketParser, encode
 from plum_host.protocol import MAX_PACKET_BYTES, Op, Space, Status
 from plum_host.session import Session
 from plum_host.transports import InProcessTransport
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import preset
+from plum_hw.config import ArrayConfig, preset
 from plum_hw.errors import BuildError
 from plum_hw.golden.device import GoldenDevice
 from plum_hw.ir.random import random_images, random_network
@@ -29,6 +30,7 @@ from plum_hw.layouts import SPACE_BYTES, identity, layer_layout, space_words
 from plum_hw.virtual import VirtualBoard, emit_verilog
 
 TINY = preset("tiny")
+THREE = preset("tiny-3")
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +45,15 @@ def session(board: VirtualBoard) -> Iterator[Session]:
         yield opened
 
 
-def golden_session() -> Session:
-    return Session(InProcessTransport("golden", GoldenDevice(TINY)))
+@pytest.fixture(scope="module")
+def three() -> Iterator[VirtualBoard]:
+    """A board of three clusters."""
+    with VirtualBoard(THREE) as opened:
+        yield opened
+
+
+def golden_session(config: ArrayConfig = TINY) -> Session:
+    return Session(InProcessTransport("golden", GoldenDevice(config)))
 
 
 def endless_program() -> bytes:
@@ -55,9 +64,9 @@ def endless_program() -> bytes:
 def leave_running(url: str) -> None:
     """Be a host that starts a long run and vanishes."""
     line = serial.serial_for_url(url)
-    line.write(encode(bytes([1, Op.WRITE, Space.PROGRAM, 0, 0, 0, 0, 0]) + endless_program()))
+    line.write(encode(bytes([1, Op.WRITE, Space.CODE, 0, 0, 0, 0, 0]) + endless_program()))
     line.write(encode(bytes([2, Op.RUN, 0, 0, 1, 0])))
-    line.write(encode(bytes([3, Op.READ, Space.PROGRAM, 0, 0, 0, 0, 0, 1, 0])))
+    line.write(encode(bytes([3, Op.READ, Space.CODE, 0, 0, 0, 0, 0, 1, 0])))
     parser = PacketParser(MAX_PACKET_BYTES)
     answers: list[bytes | None] = []
     while len(answers) < 2:
@@ -84,9 +93,38 @@ def test_networks_run_as_on_the_golden_machine(session: Session, seed: int) -> N
     while check_network(network := random_network(seed, max_macs=300_000), TINY):
         seed += 1
     print("seed", seed)
-    bundle = compile_network(network, TINY)
-    images = random_images(network, 3, seed)
-    with golden_session() as golden:
+    same_as_golden(session, compile_network(network, TINY), random_images(network, 3, seed))
+
+
+@pytest.mark.parametrize("seed", [0, 100, 200])
+def test_networks_run_on_three_clusters(three: VirtualBoard, seed: int) -> None:
+    while check_network(network := random_network(seed, max_macs=300_000), THREE):
+        seed += 1
+    print("seed", seed)
+    with Session.open(three.url, timeout=5) as session:
+        for group in (1, 2):
+            bundle = compile_network(network, THREE, group=group)
+            same_as_golden(session, bundle, random_images(network, 3, seed))
+
+
+def test_a_network_in_parts(three: VirtualBoard) -> None:
+    seed = 0
+    while True:
+        network = random_network(seed, max_macs=2_000_000, schemes=["int"], logits=True)
+        if not check_network(network, THREE):
+            bundle = compile_network(network, THREE)
+            if len(bundle.parts) > 1:
+                break
+        seed += 1
+    print("seed", seed, "parts", bundle.parts)
+    with Session.open(three.url, timeout=5) as session:
+        same_as_golden(session, bundle, random_images(network, 3, seed))
+
+
+def same_as_golden(session: Session, bundle: Bundle, images: np.ndarray) -> None:
+    """Outputs, cycles and counters of a bundle."""
+    config = ArrayConfig.from_dict(bundle.manifest["config"])
+    with golden_session(config) as golden:
         golden.load(bundle)
         expected = golden.run(images)
         session.load(bundle)
@@ -99,8 +137,8 @@ def test_networks_run_as_on_the_golden_machine(session: Session, seed: int) -> N
 
 def test_a_bundle_for_another_array_is_refused(session: Session) -> None:
     network = random_network(1, max_layers=2, max_macs=10_000)
-    with pytest.raises(ConfigMismatchError, match="arty-a7-35t"):
-        session.load(compile_network(network, preset("arty-a7-35t")))
+    with pytest.raises(ConfigMismatchError, match="tiny-3"):
+        session.load(compile_network(network, THREE))
     assert session.identify().digest == TINY.digest
 
 
@@ -114,8 +152,8 @@ def test_a_second_client_is_sent_away(board: VirtualBoard, session: Session) -> 
 def test_a_run_that_a_host_left_is_aborted(board: VirtualBoard, repeat: int) -> None:
     leave_running(board.url)
     with Session.open(board.url) as session:
-        session.write_memory(Space.PROGRAM, 0, bytes(8))
-        assert session.read_memory(Space.PROGRAM, 0, 2) == bytes(8)
+        session.write_memory(Space.CODE, 0, bytes(8))
+        assert session.read_memory(Space.CODE, 0, 2) == bytes(8)
 
 
 def test_a_run_that_does_not_end_is_aborted(board: VirtualBoard) -> None:
@@ -124,7 +162,7 @@ def test_a_run_that_does_not_end_is_aborted(board: VirtualBoard) -> None:
     images = random_images(network, 1, 0)
     with Session.open(board.url, timeout=0.2, run_timeout=0.5) as session:
         session.load(bundle)
-        session.write_memory(Space.PROGRAM, bundle.manifest["program_address"], endless_program())
+        session.write_memory(Space.CODE, 0, endless_program())
         with pytest.raises(DeviceTimeoutError, match="it was aborted"):
             session.run(images)
         session.load(bundle)
