@@ -34,8 +34,9 @@ Array = NDArray[Any]
 
 #: Long ago: no drain or emission of this layer yet.
 _NEVER = -(1 << 60)
-#: Sums of the present vector's window; those of the vector before are in the next bank, where there
-#: is no residual. The two change places with every vector.
+# Banks as a vector sees them: where they alternate from vector to vector, they are exchanged between
+# two vectors, and every vector walks the same steps.
+#: Sums of the present vector's window.
 _WINDOW_BANK = 2
 #: Sums of the residual of filter bank 0, or, beside a window sum, of every residual.
 _RESIDUAL_BANK = 2
@@ -218,7 +219,11 @@ class _Cluster:
         self.vectors = fields["vectors"] if fields["passes"] else 0
         self.steps = _steps(code)
         self.empty_beats = self.vectors * _empty_beats(code)
-        self.turning = code.window and not fields["residual"]
+        # Banks that alternate: filters' after an odd number of passes, with their residuals' if
+        # these have one each, and window sums' where residuals need none.
+        odd = bool(fields["passes"] % 2) and not fields["pair"]
+        self.exchange_filters = odd
+        self.exchange_sides = (not fields["residual"]) if code.window else odd
         buses = _buses(config, code)
         lists = {key: _Slots(config, number, key, code.terms) for key in set(buses)}
         self.lists = [lists[key] for key in buses]
@@ -236,8 +241,10 @@ class _Cluster:
         """All vectors."""
         for number in range(self.vectors):
             self._vector(self.lists[number])
-            if self.turning:
-                self.free[2], self.free[3] = self.free[3], self.free[2]
+            if self.exchange_filters:
+                self.free[:2] = self.free[1::-1]
+            if self.exchange_sides:
+                self.free[2:] = self.free[:1:-1]
         drains = sum(step.drain for step in self.steps)
         return ClusterCycles(
             span=max(self.now, self.finish + 1),

@@ -120,7 +120,8 @@ def decode_layer(config: ArrayConfig, code: Words, table: Words, address: int) -
     rows = min(1, passes) if fields["shared_masks"] else passes
     pointer = fields["weight_ptr"]
     window_masks = _take(code, pointer, window_words).reshape(min(1, windows), window_words)
-    masks = _take(code, pointer + window_words, rows * words).reshape(rows, words)
+    first = 0 if fields["shared_masks"] else window_words
+    masks = _take(code, pointer + first, rows * words).reshape(rows, words)
     bits = np.uint32((1 << config.mask_bits) - 1)
     result = LayerCode(
         fields,

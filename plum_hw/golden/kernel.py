@@ -182,6 +182,7 @@ class Kernel:
                     drain.op == DrainOp.SET and not drain.negate and not segments["shift"][index],
                     f"{what} are drained with an op other than SET, negated or shifted",
                 )
+                _require(not segments["offset"][index], f"{what} have an offset beside their word")
                 pending.append(bank)
                 first = int(segments["words"][:index].sum())
                 rows = (code.masks[:, first].astype(np.int64) + ramp) & self._wrap
@@ -212,7 +213,7 @@ class Kernel:
         config = self.config
         rows = len(masks)
         bits = np.unpackbits(
-            masks.astype("<u4").view(np.uint8).reshape(rows, -1, 4), axis=2, bitorder="little"
+            masks.astype("<u4").view(np.uint8).reshape(*masks.shape, 4), axis=2, bitorder="little"
         )[:, :, : config.mask_bits]
         offsets = np.zeros(0, np.int64)
         matrix = np.zeros((rows, 0), np.int64)
@@ -232,7 +233,7 @@ class Kernel:
                 _require(words == 1, "a residual has more than one word")
                 _require(bool(segments["drain"][index]), "a residual is not drained")
             else:
-                part = bits[:, word : word + words].reshape(rows, -1)
+                part = bits[:, word : word + words].reshape(rows, words * config.mask_bits)
                 used = np.flatnonzero(part.any(axis=0))
                 offsets = np.concatenate([offsets, segments["offset"][index] + used])
                 matrix = np.concatenate([matrix, part[:, used].astype(np.int64)], axis=1)

@@ -145,9 +145,9 @@ class Machine:
                     decode_layer(self.config, self.code[cluster], self.table[cluster], address)
                     for cluster in range(self.config.clusters)
                 ]
-                self._layers[address] = Layer(self.config, codes)
             except ValueError as error:
                 raise MachineError(str(error)) from None
+            self._layers[address] = Layer(self.config, codes)
         return self._layers[address]
 
     def run(self, program: int, layers: int) -> None:
