@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,15 +27,19 @@ _REMEDIES = {
 
 
 class _Memory:
-    """Words of one memory as it fills. A block that is there already is not stored again."""
+    """Words of one memory as it fills. A block that is there already is not stored again.
 
-    def __init__(self, words: Iterable[int] = ()) -> None:
-        self._bytes = bytearray(np.asarray(list(words), "<u4").tobytes())
+    reserved : words at its beginning that `put` fills
+    """
+
+    def __init__(self, reserved: int = 0) -> None:
+        self._first = 4 * reserved
+        self._bytes = bytearray(self._first)
 
     def place(self, block: Words | list[int]) -> int:
         """Address of a block of words."""
         wanted = np.asarray(block, "<u4").tobytes()
-        at = self._bytes.find(wanted)
+        at = self._bytes.find(wanted, self._first)
         while at % 4 and at >= 0:
             at = self._bytes.find(wanted, at + 1)
         if at < 0:
@@ -139,7 +143,7 @@ class _Cluster:
     def __init__(self, config: ArrayConfig, number: int, steps: Sequence[Step]) -> None:
         self.config = config
         layout = layer_layout(config)
-        self.code = _Memory([0] * (len(steps) * layout.words))
+        self.code = _Memory(len(steps) * layout.words)
         self.table = _Memory()
         for index, step in enumerate(steps):
             words = layout.pack(**self._descriptor(step, number))
@@ -162,7 +166,7 @@ class _Cluster:
         segments = [segment.pack(config) for segment in (*masks.window_segments, *masks.segments)]
         filters = len(masks.filters)
         values |= {
-            "vectors": geometry.tiling.rows,
+            "vectors": len(plan.scatter.lists[part]),
             "passes": (filters // 2 if masks.pair else filters) + bool(masks.window_segments),
             "segments": len(masks.segments),
             "window_segments": len(masks.window_segments),

@@ -134,11 +134,12 @@ class _Pairs:
 
     def complete(self, residual: bool, first: list[int], second: list[int]) -> None:
         """Mark what completes each filter, and read residuals before each filter's last chain."""
-        for bank in (0, 1):
+        # Without any weight, a beat that adds nothing; the first filter is complete first.
+        nothing = Segment(0, 1, Start.CLEAR, drain=True)
+        for bank, at in ((0, 0), (1, len(self.segments) + 1)):
             if not self.opened[bank]:
-                # No weight at all: a beat that adds nothing.
-                self._add(Segment(0, 1, Start.CLEAR), np.zeros((self.passes, 1), np.uint32))
-                self._drain(bank, 0, 1)
+                self.segments.insert(at, dataclasses.replace(nothing, bank=bank))
+                self.words.insert(at, np.zeros((self.passes, 1), np.uint32))
         for bank, channels in ((0, first), (1, second)):
             last = max(i for i, s in enumerate(self.segments) if s.drain and s.bank == bank)
             self.segments[last] = dataclasses.replace(self.segments[last], emit=True)

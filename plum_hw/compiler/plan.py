@@ -64,9 +64,10 @@ class LayerPlan:
     @cached_property
     def can_pair(self) -> bool:
         """Whether pairs of filters are of use."""
-        both = self.residual is not None and self.weights.window
-        # With both, the residuals of a pair would share a bank.
-        return not both and can_pair(self.config, self.weights, self.peak)
+        if self.geometry.per_filter or (self.residual is not None and self.weights.window):
+            # With a window sum the residuals of a pair would share a bank.
+            return False
+        return can_pair(self.config, self.weights, self.peak)
 
     @cached_property
     def paired(self) -> tuple[Masks, ...]:

@@ -50,7 +50,8 @@ class Entry:
 class Scatter:
     """Where a layer's output goes.
 
-    *Members*: ``lists``, for each row part the list of each of its vectors; ``group_size``: an
+    *Members*: ``lists``, for each row part the list of each of its vectors, of which the last part
+    may have fewer; ``group_size``: an
     entry that is ``grouped`` goes to the clusters from ``dest*group_size`` on, so many (0: no entry
     is).
     """
@@ -90,6 +91,8 @@ def scatter_lists(
                 zeros.append((copy.copies, entry))
             else:
                 lists[place[0]][place[1]].append((copy.copies, entry))
+    # The last part may have fewer rows, and so fewer vectors.
+    lists = [[vector for vector in part if vector] for part in lists]
     every = [vector for part in lists for vector in part]
     for item in zeros:
         min(every, key=len).append(item)
