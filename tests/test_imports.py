@@ -127,7 +127,13 @@ def broken_rule(item: Import) -> str | None:
     return None
 
 
-GATEWARE_MAY_USE = ("plum_hw.gateware", "plum_hw.config", "plum_hw.layouts", "plum_hw.errors")
+GATEWARE_MAY_USE = (
+    "plum_hw.gateware",
+    "plum_hw.config",
+    "plum_hw.layouts",
+    "plum_hw.timing",
+    "plum_hw.errors",
+)
 
 
 # --- the sources

@@ -1,5 +1,6 @@
 """`plum bench` and the committed results."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -7,13 +8,23 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.report import BARS, PAPER_BINARY, Results, performance
-from benchmarks.run import ARRAYS, PERFORMANCE, RESULTS, cases, dumps, result
+from benchmarks.report import Results, bars, performance
+from benchmarks.run import (
+    COMPARED,
+    ENERGY,
+    PERFORMANCE,
+    RESULTS,
+    Case,
+    cases,
+    dumps,
+    entry_key,
+    result,
+)
 from plum_hw import bench, console
 from plum_hw.cli import app
 from plum_hw.compiler import compile_network
-from plum_hw.config import preset
-from plum_hw.zoo import SCHEMES, Options, build
+from plum_hw.config import PRESETS, preset
+from plum_hw.zoo import NAMES, SCHEMES, Options, build
 
 KEYS = {
     "network",
@@ -21,6 +32,8 @@ KEYS = {
     "density",
     "array",
     "clusters",
+    "group",
+    "parts",
     "predicted_cycles",
     "layers",
     "macs",
@@ -45,15 +58,40 @@ def test_a_report_has_all_figures():
     assert report["milliseconds_at_100_mhz"] == report["predicted_cycles"] / 1e5
     assert "not placed and routed" in report["clock"]
     (layer,) = report["layers"]
-    assert set(layer) >= {"name", "cycles", "density", "group", "lane_use", "bound_by", "beats"}
+    assert set(layer) >= {"name", "cycles", "density", "lane_use", "bound_by", "beats"}
+    assert layer["group"] in (1, 2)
+    rows, filters = layer["split"]
+    assert 1 <= rows * filters <= report["clusters"] == preset("arty-a7-35t").clusters
     assert set(layer["stalls"]) == {"drain", "emitter"}
-    config = preset("arty-a7-35t")
-    words = len(compile_network(build("layer-l"), config).weight[0])
-    assert report["weight_bits"] == words * config.mask_bits
+    assert (report["group"], report["parts"]) == ("auto", 1)
+
+
+def test_mask_bits_are_those_of_the_weights():
+    """Layer L: each of three kernel columns of a filter is a run of 48 bits, two words."""
+    report = run("layer-l", "--array", "cluster", "--group", "1")
+    assert report["weight_bits"] == 16 * 3 * 2 * 32
+    doubled = run("layer-l", "--array", "cluster", "--group", "1", "--scheme", "binary")
+    assert doubled["weight_bits"] == 2 * report["weight_bits"]
+    paired = run("layer-l", "--array", "cluster", "--group", "2")
+    assert report["weight_bits"] < paired["weight_bits"] < 2 * report["weight_bits"]
+
+
+def test_pairs_share_additions():
+    one, two, chosen = (
+        run("layer-l", "--array", "cluster", "--group", group) for group in ("1", "2", "auto")
+    )
+    assert [one["group"], two["group"], chosen["group"]] == [1, 2, "auto"]
+    assert (one["layers"][0]["group"], two["layers"][0]["group"]) == (1, 2)
+    assert two["layers"][0]["beats"] < one["layers"][0]["beats"]
+    fewest = min(one["predicted_cycles"], two["predicted_cycles"])
+    assert chosen["predicted_cycles"] == fewest
 
 
 def test_options_reach_the_network():
-    dense, sparse = (run("layer-l", "--density", d)["predicted_cycles"] for d in ("0.6", "0.2"))
+    dense, sparse = (
+        run("layer-l", "--array", "cluster", "--group", "1", "--density", d)["predicted_cycles"]
+        for d in ("0.6", "0.2")
+    )
     assert dense > 2.5 * sparse
     assert run("layer-l", "--seed", "7")["seed"] == 7
     assert run("layer-l", "--act-bits", "4")["act_bits"] == 4
@@ -61,7 +99,7 @@ def test_options_reach_the_network():
 
 
 def test_comparison_has_both_binaries_and_the_right_direction():
-    report = run("layer-l", "--compare", "--array", "tiny")
+    report = run("layer-l", "--compare", "--array", "tiny", "--group", "1")
     assert [each["scheme"] for each in report["schemes"]] == list(SCHEMES)
     ratios = report["ratios"]
     assert ratios["binary"] > ratios["binary-offset"] > 1
@@ -71,11 +109,13 @@ def test_comparison_has_both_binaries_and_the_right_direction():
     assert bits["ternary"] == bits["binary"] == 2 * bits["signed-binary"]
 
 
-def test_comparison_names_what_is_refused():
-    report = run("fashion", "--compare")
-    assert report["ratios"]["int8"] is None
-    refused = next(each for each in report["schemes"] if each["scheme"] == "int8")
-    assert "weight memory needs" in refused["refused"][0]
+def test_comparison_names_what_is_refused(monkeypatch):
+    config = dataclasses.replace(preset("cluster"), name="flat", act_depth=64)
+    monkeypatch.setitem(PRESETS, "flat", config)
+    report = run("layer-l", "--compare", "--array", "flat")
+    assert all(ratio is None for ratio in report["ratios"].values())
+    for refused in report["schemes"]:
+        assert "activation memory needs" in refused["refused"][0]
     text = CliRunner().invoke(app, ["bench", "layer-l", "--compare", "--layers"]).stdout
     for word in ("binary-offset", "ratio", "bound by", "100 MHz assumed, not placed and routed"):
         assert word in text
@@ -90,7 +130,8 @@ def test_comparison_names_what_is_refused():
         (["layer-l", "--density", "much"], "'--density'"),
         (["layer-l", "--array", "huge"], "no array preset 'huge'"),
         (["layer-l", "--seed", "-2"], "seed is -2"),
-        (["mobilenet025"], "mobilenet025 (signed-binary) does not fit arty-a7-35t: layer pw1"),
+        (["layer-l", "--group", "3"], "--group 3: it must be one of auto, 1, 2"),
+        (["resnet18"], "resnet18 (signed-binary) does not fit arty-a7-35t: layer stem: "),
     ],
 )
 def test_errors_are_one_line(arguments, message, monkeypatch, capsys):
@@ -125,42 +166,55 @@ def test_a_wrong_simulation_is_an_error(monkeypatch):
 # ---- committed files
 
 
+def committed() -> tuple[dict, dict | None]:
+    energy = json.loads(ENERGY.read_text()) if ENERGY.exists() else None
+    return json.loads(RESULTS.read_text()), energy
+
+
 def test_performance_is_what_the_results_give():
-    results = json.loads(RESULTS.read_text())
+    results, energy = committed()
     assert RESULTS.read_text() == dumps(results)
-    assert PERFORMANCE.read_text() == performance(results), "run python -m benchmarks.run"
+    assert PERFORMANCE.read_text() == performance(results, energy), "run python -m benchmarks.run"
+
+
+def test_results_are_of_all_cases():
+    results, _ = committed()
+    found = [entry_key(each) for each in [*results["runs"], *results["refused"]]]
+    assert len(found) == len(set(found))
+    assert set(found) == {case.key for name in NAMES for case in cases(name)}
 
 
 @pytest.mark.parametrize("name", ["layer-l", "fashion"])
-def test_results_are_the_compilers(name):
-    results = json.loads(RESULTS.read_text())
-    for options in cases(name):
-        entry = result(name, ARRAYS[name], options)
-        committed = [
-            each
-            for each in [*results["runs"], *results["refused"]]
-            if (each["network"], each["scheme"]) == (name, options.scheme)
-            and each["density"]["asked"] == entry["density"]["asked"]
-        ]
-        assert len(committed) == 1, "run python -m benchmarks.run"
-        assert {key: committed[0][key] for key in entry} == entry, "run python -m benchmarks.run"
+@pytest.mark.parametrize("group", [1, None])
+def test_results_are_the_compilers(name, group):
+    results, _ = committed()
+    known = {entry_key(each): each for each in [*results["runs"], *results["refused"]]}
+    for scheme in SCHEMES:
+        case = Case(name, COMPARED, Options(scheme=scheme), group)
+        entry = result(case)
+        before = known[case.key]
+        assert {key: before[key] for key in entry} == entry, "run python -m benchmarks.run"
 
 
 def test_what_the_text_says_of_the_results_holds():
-    results = Results(json.loads(RESULTS.read_text()))
+    """Pairs help binary more than signed binary."""
+    results = Results(committed()[0])
     for name in ("resnet8", "resnet20", "fashion"):
-        sparse, dense = (results.ratio(name, "binary-offset", d) for d in (0.25, 0.45))
-        assert sparse is not None
-        assert dense is not None
-        assert sparse > PAPER_BINARY > dense
-    for scheme, bar in BARS.items():
-        ratio = results.ratio("resnet20", scheme, 0.35)
-        assert ratio is not None
-        assert ratio >= bar
+        plain, chosen = (results.ratio(name, "binary", 0.35, group) for group in (1, "auto"))
+        assert plain is not None
+        assert chosen is not None
+        assert plain > chosen > 1
 
 
-def test_every_result_was_simulated():
-    for entry in json.loads(RESULTS.read_text())["runs"]:
-        assert entry["simulated_cycles"] == entry["predicted_cycles"], entry["network"]
-        assert entry["equal_to_golden"]
+def test_bars_are_met():
+    results, energy = committed()
+    missed = [bar.row() for bar in bars(Results(results), energy) if not bar.met]
+    assert missed == []
+
+
+def test_results_on_the_first_array_were_simulated():
+    for entry in committed()[0]["runs"]:
+        if entry["array"] == COMPARED:
+            assert entry["simulated_cycles"] == entry["predicted_cycles"], entry_key(entry)
+            assert entry["equal_to_golden"]
     assert Path(PERFORMANCE).read_text().count("**DIFFERENT**") == 0

@@ -127,11 +127,6 @@ def test_activations_are_neither_zero_nor_saturated(name, scheme):
 @pytest.mark.parametrize(("name", "array"), [("layer-l", "tiny"), ("fashion", "arty-a7-35t")])
 def test_the_machine_equals_the_reference(name, array, scheme):
     network, config = build(name, Options(scheme=scheme, density=0.4)), preset(array)
-    problems = check_network(network, config)
-    if (name, scheme) == ("fashion", "int8"):
-        assert any("weight memory needs" in problem.what for problem in problems)
-        return
-    assert not problems
     bundle = compile_network(network, config)
     machine = Machine(config)
     machine.load(bundle)
@@ -145,7 +140,7 @@ def test_the_machine_equals_the_reference(name, array, scheme):
 @pytest.mark.parametrize(
     ("name", "array", "reason"),
     [
-        ("autoencoder", "arty-a7-100t", "weight memory needs"),
+        ("autoencoder", "arty-a7-100t", "activation memory needs"),
         ("mobilenet025", "arty-a7-35t", "activation memory needs"),
         ("mobilenet025", "tiny", "lanes and the array has 16"),
     ],
