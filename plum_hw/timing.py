@@ -15,7 +15,7 @@ BEAT_TO_SNAPSHOT = 6
 #: Cycles from the start of an emission to the earliest first step: constants, entry.
 FIRST_STEP = 8
 #: Cycles from an emission's finish to the earliest start of the next.
-NEXT_EMISSION = 1
+NEXT_EMISSION = 0
 #: Cycles from the finish of an emission to the earliest beat that opens a bank it has read.
 BANK_FREE = 1
 #: The slots of bus p for cluster c are the cycles t of a layer with

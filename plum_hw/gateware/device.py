@@ -35,7 +35,7 @@ class Device(wiring.Component):
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
-        self.clusters = [Cluster(config) for _ in range(config.clusters)]
+        self.clusters = [Cluster(config, number) for number in range(config.clusters)]
         super().__init__(
             {
                 "host": In(HostPort),
@@ -97,7 +97,6 @@ class Device(wiring.Component):
             m.submodules[f"cluster_{number}"] = cluster
             memory = router.memories[number]
             m.d.comb += [
-                cluster.number.eq(number),
                 cluster.reset.eq(self.abort),
                 cluster.control.eq(conductor.control),
                 cluster.memory.space.eq(memory.space),

@@ -1,8 +1,9 @@
-"""ActivationMemory: a vector read and a group written in every cycle."""
+"""ActivationMemory: a vector read and a group written over each bus, in every cycle."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import cocotb
 import numpy as np
@@ -14,37 +15,53 @@ from rtl_tests.cluster.blocks import BlockBench
 async def reads_and_writes_in_every_cycle(dut) -> None:
     bench = BlockBench(dut, "activation_memory")
     config, size = bench.config, bench.config.group_lanes
+    buses = config.write_buses
     rng = np.random.default_rng(int(os.environ["SEED"]))
     top = 1 << config.act_bits
-    bench.set(write__enable=0, address=0)
+    idle = {"enable": 0}
+    bench.set(address=0, hit=0, **{f"buses__{bus}": idle for bus in range(buses)})
     await bench.reset()
     memory = np.zeros((config.act_depth, config.groups, size), np.int64)
 
-    async def cycle(address: int, write: int, group: int, enable: int, values: np.ndarray) -> None:
-        bench.set(address=address, write__address=write, write__group=group)
-        bench.set(write__enable=enable, write__data=values)
+    async def cycle(address: int, entries: list[dict[str, Any]], hits: list[int]) -> None:
+        bench.set(address=address, hit=sum(hit << bus for bus, hit in enumerate(hits)))
+        bench.set(**{f"buses__{bus}": entry for bus, entry in enumerate(entries)})
         await bench.cycle()
+        for entry, hit in zip(entries, hits, strict=True):
+            lanes = [lane for lane in range(size) if hit and entry["enable"] >> lane & 1]
+            memory[entry["address"], entry["group"], lanes] = entry["data"][lanes]
+
+    def entry(bus: int, address: int, group: int, enable: int) -> dict[str, Any]:
+        """What a bus carries, with a group that is its own."""
+        return {
+            "enable": enable,
+            "address": address,
+            "group": group // buses * buses + bus,
+            "data": rng.integers(0, top, size),
+            "dest": int(rng.integers(config.clusters)),
+            "grouped": int(rng.integers(2)),
+        }
 
     for vector in range(config.act_depth):
-        for group in range(config.groups):
-            values = rng.integers(0, top, size)
-            await cycle(0, vector, group, 255, values)
-            memory[vector, group] = values
+        for group in range(0, config.groups, buses):
+            await cycle(0, [entry(bus, vector, group, 255) for bus in range(buses)], [1] * buses)
     memory[3, 0, 1] ^= bench.fault
     addressed = None
     for number in range(config.act_depth + 600):
-        near = rng.integers(4, size=2)  # often the vector just written
-        address, write = rng.integers(config.act_depth, size=2) if number % 2 else near
+        address = int(rng.integers(config.act_depth) if number % 2 else rng.integers(4))
         if number >= 600:
             address = number - 600
-        group, enable = int(rng.integers(config.groups)), int(rng.choice([0, 255, 15, 240, 90]))
-        values = rng.integers(0, top, size)
-        if address == write:
-            enable = 0  # what such a read gives is not said
-        await cycle(int(address), int(write), group, enable, values)
+        entries, hits = [], []
+        for bus in range(buses):
+            # Often the vector just written; what a read of one that is being written gives is not
+            # said.
+            place = int(rng.integers(config.act_depth) if number % 2 else rng.integers(4))
+            group, enable = int(rng.integers(config.groups)), int(rng.choice([0, 255, 15, 240]))
+            entries.append(entry(bus, place, group, enable))
+            hits.append(int(place != address and rng.random() < 0.7))
+        want = memory[address].reshape(-1).tolist()
+        await cycle(address, entries, hits)
         if addressed is not None:
             got = bench.get("vector")
             assert got == addressed, f"cycle {number}: {got}, expected {addressed}"
-        addressed = memory[address].reshape(-1).tolist()
-        lanes = [lane for lane in range(size) if enable >> lane & 1]
-        memory[write, group, lanes] = values[lanes]
+        addressed = want

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import cocotb
 
-from plum_hw.gateware.cluster.jobs import word_layout
-from plum_hw.layouts import Start
+from plum_hw.gateware.cluster.jobs import SIDE_BANK, word_layout
+from plum_hw.layouts import DrainOp, Start
+from plum_hw.timing import BANK_FREE
 from rtl_tests.cluster.blocks import BlockBench, Codec, drain_job, emit_job
 
 
@@ -17,7 +19,7 @@ class Beats:
     def __init__(self, bench: BlockBench) -> None:
         self._bench = bench
         self.seen: list[tuple] = []
-        self.counts = {"beat_count": 0, "drain_stalls": 0, "emit_stalls": 0}
+        self.counts = {"beat_count": 0, "drain_stalls": 0, "emit_stalls": 0, "overrun": 0}
         self.quiet: set[int] = set()
         bench.parts.append(self)
 
@@ -31,24 +33,67 @@ class Beats:
         if bench.get("quiet"):
             self.quiet.add(bench.cycles)
         beat = bench.get("beat")
-        if beat["valid"] or beat["residual"] or beat["emit"]:
+        if beat["valid"] or beat["emit"]:
             self.seen.append(
                 (
                     bench.cycles,
-                    None if beat["null"] and beat["valid"] else bench.get("address"),
-                    "residual" if beat["residual"] else beat["start"],
+                    None if beat["null"] else bench.get("address"),
+                    beat["start"],
                     beat["drain_job"] if beat["drain"] else None,
                     beat["emit_job"] if beat["emit"] else None,
                 )
             )
 
 
-def schedule(config, words: list[dict[str, Any]], offered: list[int], emit_gap: int):
-    """The beats as `Beats` notes them, the counts, and the cycles in which a word is worked on."""
+class Emissions:
+    """The emitter's part: each emission is finished a random time after its beat, one by one.
+
+    `finish` has the cycle of each.
+    """
+
+    def __init__(self, bench: BlockBench, longest: int) -> None:
+        self._bench, self._longest = bench, longest
+        self._waiting: deque[tuple[int, int]] = deque()  # earliest finish, bank
+        self.finish: list[int] = []
+        bench.parts.append(self)
+
+    def drive(self) -> None:
+        now, bench = self._bench.cycles, self._bench
+        ends = bool(self._waiting) and self._waiting[0][0] <= now
+        bench.set(finished=int(ends), finished_bank=bench.rng.randrange(2))
+        if ends:
+            bench.set(finished_bank=self._waiting.popleft()[1])
+            self.finish.append(now)
+
+    def sample(self) -> None:
+        beat = self._bench.get("beat")
+        if beat["emit"]:
+            after = self._bench.cycles + self._bench.rng.randint(1, self._longest)
+            self._waiting.append((after, beat["emit_job"]["bank"]))
+
+
+def reads(layer: dict[str, int], job: dict[str, int]) -> set[int]:
+    """Banks that an emission reads."""
+    banks = {job["bank"]}
+    if layer["window"]:
+        banks.add(SIDE_BANK + job["window_bank"])
+    if layer["residual"]:
+        banks.add(SIDE_BANK + job["residual_bank"])
+    return banks
+
+
+def schedule(config, layer, words: list[dict[str, Any]], offered: list[int], finish: list[int]):
+    """The beats as `Beats` notes them, the counts, and the cycles in which a word is worked on or
+    an emission is unfinished.
+
+    finish : cycle of each emission
+    """
     beats, busy = [], set()
-    counts = {"beat_count": 0, "drain_stalls": 0, "emit_stalls": 0}
+    counts = {"beat_count": 0, "drain_stalls": 0, "emit_stalls": 0, "overrun": 0}
     done = -1  # cycle of the last beat's issue
-    drain_free = emit_free = 0
+    drain_free = 0
+    free = [0] * 4  # when each bank may be opened
+    ends = iter(finish)
     for word, offer in zip(words, offered, strict=True):
         # A word is taken in the cycle of the beat before, and no sooner than it is offered.
         taken = max(done, offer)
@@ -59,52 +104,68 @@ def schedule(config, words: list[dict[str, Any]], offered: list[int], emit_gap: 
             if last and word["drain"]:
                 counts["drain_stalls"] += max(0, drain_free - now)
                 now = max(now, drain_free)
-            if last and word["emit"]:
-                counts["emit_stalls"] += max(0, emit_free - now)
-                now = max(now, emit_free)
-            if last and word["drain"]:
+                if word["drain_job"]["op"] == DrainOp.SET:
+                    bank = word["drain_job"]["bank"]
+                    counts["emit_stalls"] += max(0, free[bank] - now)
+                    now = max(now, free[bank])
                 drain_free = now + config.groups
             if last and word["emit"]:
-                emit_free = now + emit_gap
+                end = next(ends)
+                busy |= set(range(now + 1, end + 1))
+                for bank in reads(layer, word["emit_job"]):
+                    free[bank] = max(free[bank], end + BANK_FREE)
             address = None if bit is None else (word["address"] + bit) % (1 << config.act_addr_bits)
             start = word["start"] if number == 0 else Start.KEEP
             beats.append(
                 (
                     now + 2,
                     address,
-                    "residual" if word["residual"] else start,
+                    start,
                     word["drain_job"] if last and word["drain"] else None,
                     word["emit_job"] if last and word["emit"] else None,
                 )
             )
-            counts["beat_count"] += not word["residual"]
+            counts["beat_count"] += 1
             done, now = now, now + 1
-        busy |= set(range(taken + 1, done + 2))
+        busy |= set(range(taken + 1, done + 1))
     return beats, counts, busy
 
 
-def random_word(bench: BlockBench, events: float) -> dict[str, Any]:
+def random_words(bench: BlockBench, layer: dict[str, int], count: int, events: float):
+    """Words as programs have them: a bank is opened before an emission reads it."""
     rng, config = bench.rng, bench.config
     full = (1 << config.mask_bits) - 1
-    sparse = rng.getrandbits(config.mask_bits) & rng.getrandbits(config.mask_bits)
-    mask = rng.choice([0, full, 1, 1 << (config.mask_bits - 1), rng.randrange(full), sparse])
-    residual = rng.random() < events / 4
-    return {
-        "mask": 1 if residual else mask,
-        "address": rng.randrange(1 << config.act_addr_bits),
-        "start": rng.choice(list(Start)),
-        "drain": int(not residual and rng.random() < events),
-        "drain_job": drain_job(rng),
-        "residual": int(residual),
-        "emit": int(residual or rng.random() < events / 2),
-        "emit_job": emit_job(rng),
-    }
+    opened: set[int] = set()  # since they were last read
+    words = []
+    for _ in range(count):
+        sparse = rng.getrandbits(config.mask_bits) & rng.getrandbits(config.mask_bits)
+        mask = rng.choice([0, full, 1, 1 << (config.mask_bits - 1), rng.randrange(full), sparse])
+        word = {
+            "mask": mask,
+            "address": rng.randrange(1 << config.act_addr_bits),
+            "start": rng.choice(list(Start)),
+            "drain": int(rng.random() < events),
+            "drain_job": drain_job(rng),
+            "emit": 0,
+            "emit_job": emit_job(rng),
+        }
+        if word["drain"]:
+            if word["drain_job"]["op"] == DrainOp.SET:
+                opened.add(word["drain_job"]["bank"])
+            bank = word["emit_job"]["bank"]
+            if bank in opened and rng.random() < 0.5:
+                word["emit"] = 1
+                opened.remove(bank)
+        words.append(word)
+    return words
 
 
-async def decode(bench: BlockBench, words: list[dict[str, Any]], emit_gap: int) -> Beats:
+async def decode(
+    bench: BlockBench, layer: dict[str, int], words: list[dict[str, Any]], longest: int
+) -> Beats:
     """Give words to the block and compare everything with the schedule."""
-    source, beats = bench.source("i"), Beats(bench)
-    bench.set(emit_gap=emit_gap, i__payload={})
+    source, beats, emissions = bench.source("i"), Beats(bench), Emissions(bench, longest)
+    bench.set(i__payload={}, **layer)
     await bench.reset()
     codec = Codec(word_layout(bench.config))
     source.send(codec.pack(word) for word in words)
@@ -116,23 +177,28 @@ async def decode(bench: BlockBench, words: list[dict[str, Any]], emit_gap: int) 
         ]
     while not source.idle:
         await bench.cycle()
-    await bench.settle(max(emit_gap, bench.config.groups) + bench.config.mask_bits + 8)
-    expected, counts, busy = schedule(bench.config, words, source.offered, emit_gap)
+    await bench.settle(2 * longest + bench.config.groups + bench.config.mask_bits + 8)
+    args = (bench.config, layer, words, source.offered, emissions.finish)
+    expected, counts, busy = schedule(*args)
     for number, (got, want) in enumerate(zip(beats.seen, expected, strict=False)):
         assert got == want, f"beat {number} is {got}, expected {want}"
     assert len(beats.seen) == len(expected)
     assert beats.counts == counts
-    assert not beats.quiet & busy, "quiet in the middle of a word"
+    assert not beats.quiet & busy, "quiet in the middle of a word or an emission"
     assert max(beats.quiet) > max(busy)
     return beats
 
 
 @cocotb.test()
-@cocotb.parametrize(gap=[0.0, 0.6], emit_gap=[0, 1, 9, 150], events=[0.2, 0.9])
-async def beats_and_stalls(dut, gap: float, emit_gap: int, events: float) -> None:
+@cocotb.parametrize(
+    gap=[0.0, 0.6], longest=[1, 9, 150], events=[0.2, 0.9], window=[0, 1], residual=[0, 1]
+)
+async def beats_and_stalls(
+    dut, gap: float, longest: int, events: float, window: int, residual: int
+) -> None:
     bench = BlockBench(dut, "decoder", gap)
-    words = [random_word(bench, events) for _ in range(60)]
-    await decode(bench, words, emit_gap)
+    layer = {"window": window, "residual": residual}
+    await decode(bench, layer, random_words(bench, layer, 80, events), longest)
 
 
 @cocotb.test()
@@ -140,18 +206,26 @@ async def beats_and_stalls(dut, gap: float, emit_gap: int, events: float) -> Non
 async def a_beat_a_cycle_without_bubbles(dut, mask: str) -> None:
     bench = BlockBench(dut, "decoder")
     bits = bench.config.mask_bits
-    words = [random_word(bench, 0.0) for _ in range(60)]
+    layer = {"window": 0, "residual": 0}
+    words = random_words(bench, layer, 60, 0.0)
     for word in words:
         word["mask"] = {"empty": 0, "full": (1 << bits) - 1}.get(mask, word["mask"])
-    beats = await decode(bench, words, 0)
+    beats = await decode(bench, layer, words, 1)
     count = sum(max(1, word["mask"].bit_count()) for word in words)
     cycles = [beat[0] for beat in beats.seen]
     assert cycles == list(range(cycles[0], cycles[0] + count))
 
 
 @cocotb.test()
-async def the_longest_gap_between_emissions(dut) -> None:
+async def an_emission_that_meets_another_is_noticed(dut) -> None:
+    """Two filters in the same bank, and the second does not open it."""
     bench = BlockBench(dut, "decoder")
-    words = [{**random_word(bench, 0.0), "mask": 1, "emit": 1} for _ in range(7)]
-    beats = await decode(bench, words, 1023)
-    assert [b[0] - a[0] for a, b in zip(beats.seen, beats.seen[1:], strict=False)] == [1023] * 6
+    beats, source = Beats(bench), bench.source("i")
+    bench.set(i__payload={}, window=0, residual=0, finished=0)
+    await bench.reset()
+    job = {"shift": 0, "op": DrainOp.ADD, "negate": 0, "bank": 1}
+    word = {"mask": 1, "drain": 1, "drain_job": job, "emit": 1, "emit_job": {"bank": 1}}
+    codec = Codec(word_layout(bench.config))
+    source.send([codec.pack(word)] * 2)
+    await bench.settle(60)
+    assert beats.counts["overrun"] == 1

@@ -18,20 +18,35 @@ from rtl_tests.cluster.blocks import (
 )
 
 
-def words_of(config, segment: dict[str, Any], weights: list[int]) -> list[dict[str, Any]]:
-    """Words of a segment: bit i of word w is address `offset + i + mask_bits * w`."""
+def words_of(
+    config, segments: list[dict[str, Any]], code: list[int], weight_ptr: int
+) -> list[dict[str, Any]]:
+    """Words of segments: bit i of word w is address `offset + i + mask_bits * w`; a residual's word
+    is added to its address.
+    """
     words = []
-    for number in range(segment["words"]):
-        last = number == segment["words"] - 1
-        word = {key: segment[key] for key in ("drain_job", "residual", "emit_job")}
-        weight = weights[(segment["weight"] + number) % len(weights)]
-        word["mask"] = 1 if segment["residual"] else weight
-        address = segment["address"] + config.mask_bits * number
-        word["address"] = address % (1 << config.act_addr_bits)
-        word["start"] = segment["start"] if number == 0 else Start.KEEP
-        word["drain"] = segment["drain"] * last
-        word["emit"] = segment["emit"] * last
-        words.append(word)
+    pointer = 0
+    for segment in segments:
+        if segment["restart"]:
+            pointer = weight_ptr
+        for number in range(segment["words"]):
+            last = number == segment["words"] - 1
+            fetched = code[pointer % len(code)]
+            pointer += 1
+            address = segment["address"] + config.mask_bits * number
+            if segment["residual"]:
+                fetched, address = 1, address + fetched
+            words.append(
+                {
+                    "mask": fetched & ((1 << config.mask_bits) - 1),
+                    "address": address % (1 << config.act_addr_bits),
+                    "start": segment["start"] if number == 0 else Start.KEEP,
+                    "drain": segment["drain"] * last,
+                    "drain_job": segment["drain_job"],
+                    "emit": segment["emit"] * last,
+                    "emit_job": segment["emit_job"],
+                }
+            )
     return words
 
 
@@ -40,13 +55,13 @@ def random_segment(bench: BlockBench, longest: int) -> dict[str, Any]:
     residual = bench.chance(0.15)
     return {
         "address": rng.randrange(1 << config.act_addr_bits),
-        "weight": rng.randrange(1 << config.weight_addr_bits),
+        "restart": int(bench.chance(0.2)),
         "words": 1 if residual else rng.choice([1, 1, 2, 3, rng.randint(1, longest)]),
         "start": rng.choice(list(Start)),
-        "drain": int(not residual and bench.chance(0.5)),
+        "drain": int(bench.chance(0.5)),
         "drain_job": drain_job(rng),
         "residual": int(residual),
-        "emit": int(residual or bench.chance(0.3)),
+        "emit": int(bench.chance(0.3)),
         "emit_job": emit_job(rng),
     }
 
@@ -55,13 +70,16 @@ async def fetch(bench: BlockBench, longest: int):
     """Fetch random segments; the cycles in which they were offered and their words taken."""
     config = bench.config
     source, sink = bench.source("i"), bench.sink("o")
-    weights = [bench.rng.getrandbits(config.mask_bits) for _ in range(1 << config.weight_addr_bits)]
-    ReadOnlyMemory(bench, "address", "word", weights, latency=2)
+    code = [bench.rng.getrandbits(32) for _ in range(1 << config.code_addr_bits)]
+    ReadOnlyMemory(bench, "address", "word", code, latency=1)
+    weight_ptr = bench.rng.randrange(len(code))
+    bench.set(weight_ptr=weight_ptr)
     await bench.reset()
     segments = [random_segment(bench, longest) for _ in range(80)]
+    segments[0]["restart"] = 1
     codec = Codec(segment_job_layout(config))
     source.send(codec.pack(segment) for segment in segments)
-    expected = [word for segment in segments for word in words_of(config, segment, weights)]
+    expected = words_of(config, segments, code, weight_ptr)
     if bench.fault:
         expected[7]["mask"] ^= 1
     await bench.until(sink, len(expected), 8 * len(expected) + 100)

@@ -27,7 +27,14 @@ ARRAYS = {
     ),
     "two-groups": ArrayConfig(lanes=16, act_depth=128, mask_bits=16, table_depth=512, reach=3),
     "eight-groups": ArrayConfig(
-        lanes=64, act_depth=256, table_depth=1024, acc_bits=20, sum_bits=25, reach=1
+        clusters=3,
+        write_buses=2,
+        lanes=64,
+        act_depth=256,
+        table_depth=1024,
+        acc_bits=20,
+        sum_bits=25,
+        reach=1,
     ),
 }
 #: Blocks small enough for a second, much slower simulator.

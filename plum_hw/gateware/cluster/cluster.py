@@ -19,6 +19,7 @@ from plum_hw.gateware.conductor import Control
 from plum_hw.gateware.link.host_port import MemoryPort
 from plum_hw.gateware.records import Events
 from plum_hw.layouts import WORD_BITS, Space
+from plum_hw.timing import BEAT_TO_SNAPSHOT, EMIT_LATENCY
 
 
 class Cluster(wiring.Component):
@@ -27,10 +28,10 @@ class Cluster(wiring.Component):
     Parameters
     ----------
     config : ArrayConfig
+    number : of this cluster
 
     Members
     -------
-    number : of this cluster; constant
     reset : stops at once, the memories stay as they are
     control : of the conductor
     memory : code and table memory, and the activations to read; its `address` is the conductor's
@@ -42,13 +43,13 @@ class Cluster(wiring.Component):
     overrun : strobe: an emission met another, so the program is wrong
     """
 
-    def __init__(self, config: ArrayConfig) -> None:
+    def __init__(self, config: ArrayConfig, number: int = 0) -> None:
         self._config = config
+        self._number = number
         self.code_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.code_depth, init=[])
         self.table_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.table_depth, init=[])
         super().__init__(
             {
-                "number": In(config.cluster_bits),
                 "reset": In(1),
                 "control": In(Control),
                 "memory": In(MemoryPort),
@@ -69,7 +70,7 @@ class Cluster(wiring.Component):
         decoder = Decoder(config)
         lanes = Lanes(config)
         drain = Drain(config)
-        emitter = Emitter(config)
+        emitter = Emitter(config, self._number)
         for name, block in (
             ("sequencer", sequencer),
             ("walker", walker),
@@ -114,18 +115,16 @@ class Cluster(wiring.Component):
             drain.start.eq(lanes.drain),
             drain.job.eq(lanes.drain_job),
             drain.left_edge.eq(layer.left_edge),
-            emitter.number.eq(self.number),
             emitter.layer.eq(layer),
             emitter.layer_start.eq(control.start),
-            emitter.start.eq(lanes.emit),
-            emitter.job.eq(lanes.emit_job),
             emitter.table.data.eq(table_word),
             decoder.finished.eq(emitter.finished),
             decoder.finished_bank.eq(emitter.finished_bank),
         ]
         wiring.connect(m, emitter.sum_port, drain.port)
+        self._start_emissions(m, lanes, emitter)
         self._activations(m, activation, decoder, layer.group)
-        for bus, sent in zip(emitter.buses, self.sends, strict=True):
+        for bus, sent in zip(emitter.bus, self.sends, strict=True):
             m.d.comb += sent.eq(bus)
 
         # What the host reads.
@@ -145,6 +144,21 @@ class Cluster(wiring.Component):
             self.overrun.eq(decoder.overrun),
         ]
         return m
+
+    def _start_emissions(self, m: Module, lanes: Lanes, emitter: Emitter) -> None:
+        """Give an emission as early as its first step finds the sums of the filter's last drain.
+
+        There is at most one on the way, for emissions are no closer than drains.
+        """
+        delay = EMIT_LATENCY(self._config) - BEAT_TO_SNAPSHOT - emitter.QUEUE_LATENCY
+        start, job = lanes.emit, lanes.emit_job
+        if delay:
+            held, wait = Signal.like(job), Signal(delay)
+            m.d.sync += wait.eq(Cat(start, wait))
+            with m.If(start):
+                m.d.sync += held.eq(job)
+            start, job = wait[-1] & ~self.reset, held
+        m.d.comb += [emitter.start.eq(start), emitter.job.eq(job)]
 
     def _code(self, m: Module) -> tuple[ReadPort, ReadPort]:
         """Code memory: the port of mask words, and the port of everything else.
@@ -185,7 +199,7 @@ class Cluster(wiring.Component):
         )
         hits = []
         for bus, port in zip(self.buses, activation.buses, strict=True):
-            wanted = Mux(bus.grouped, group, self.number)
+            wanted = Mux(bus.grouped, group, self._number)
             hits.append(~bus.result & (bus.dest == wanted))
             m.d.comb += port.eq(bus)
         m.d.comb += activation.hit.eq(Cat(hits))

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import segment_stream, word_layout, word_stream
-from plum_hw.layouts import Start
+from plum_hw.layouts import WORD_BITS, Start
 
 #: Words that may be on their way from code memory or wait for the decoder.
 _DEPTH = 4
@@ -43,7 +43,7 @@ class Fetcher(wiring.Component):
                 "i": In(segment_stream(config)),
                 "o": Out(word_stream(config)),
                 "address": Out(config.code_addr_bits),
-                "word": In(config.mask_bits),
+                "word": In(WORD_BITS),
                 "quiet": Out(1),
             }
         )

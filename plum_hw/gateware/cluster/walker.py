@@ -114,7 +114,6 @@ class Walker(wiring.Component):
                 is_window.eq(next_is_window),
                 first_pass.eq(begin_vector),
                 number.eq(number + ~is_window),
-                bank.eq(bank ^ ~is_window),
             ]
         with m.If(begin_vector):
             m.d.sync += [
@@ -122,9 +121,11 @@ class Walker(wiring.Component):
                 number.eq(0),
             ]
         with m.If(self.start):
-            m.d.sync += active.eq(1)
-        with m.Elif(vector_ends & last_vector):
-            m.d.sync += active.eq(0)
+            m.d.sync += [active.eq(1), bank.eq(0)]
+        with m.Elif(pass_ends):
+            m.d.sync += bank.eq(bank ^ ~is_window)
+            with m.If(last_pass & last_vector):
+                m.d.sync += active.eq(0)
 
         # Addresses of the vector: the first one is zero and its base.
         window, residual = Signal(config.act_addr_bits), Signal(config.act_addr_bits)
