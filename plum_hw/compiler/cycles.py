@@ -34,8 +34,8 @@ Array = NDArray[Any]
 
 #: Long ago: no drain or emission of this layer yet.
 _NEVER = -(1 << 60)
-# Banks as a vector sees them: where they alternate from vector to vector, they are exchanged between
-# two vectors, and every vector walks the same steps.
+# Banks as a vector sees them: those that alternate from vector to vector are exchanged between two
+# vectors, so that every vector walks the same steps.
 #: Sums of the present vector's window.
 _WINDOW_BANK = 2
 #: Sums of the residual of filter bank 0, or, beside a window sum, of every residual.

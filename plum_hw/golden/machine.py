@@ -6,7 +6,7 @@ Registers have the gateware's widths and wrap as they do; cycles are those of th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -232,32 +232,40 @@ class Machine:
         if entry["layout"] is None:
             return self.results[: self.result_count].view(np.int32).copy()
         try:
-            return read_tensor(self.activation, TensorLayout(**entry["layout"]))
+            layouts = [TensorLayout(**layout) for layout in entry["layout"]]
+            return read_tensor(self.activation, layouts)
         except MachineError as error:
             raise MachineError(f"layer {layer}: {error}") from None
 
 
-def read_tensor(activation: NDArray[np.uint8], layout: TensorLayout) -> NDArray[np.uint8]:
-    """A tensor (C, H, W) from activation memories [clusters, vectors, lanes].
+def read_tensor(
+    activation: NDArray[np.uint8], layouts: Sequence[TensorLayout]
+) -> NDArray[np.uint8]:
+    """A tensor (C, H, W) from activation memories [clusters, vectors, lanes], from copies that hold
+    all of it together.
 
     Raises `MachineError` if a pixel is stored with different values.
     """
-    result = np.zeros(layout.channels * layout.height * layout.width, np.uint8)
-    maps = [layout.pixel_map(activation.shape[2], part) for part in range(layout.parts)]
+    shape = layouts[0].channels, layouts[0].height, layouts[0].width
+    result = np.zeros(shape[0] * shape[1] * shape[2], np.uint8)
+    places = [
+        (cluster, layout.base, layout.pixel_map(activation.shape[2], cluster // layout.copies))
+        for layout in layouts
+        for cluster in range(layout.parts * layout.copies)
+    ]
     for last in (False, True):
-        for cluster in range(layout.parts * layout.copies):
-            pixels = maps[cluster // layout.copies]
-            held = activation[cluster, layout.base : layout.base + layout.vectors]
+        for cluster, base, pixels in places:
+            held = activation[cluster, base : base + len(pixels)]
             pixel, value = pixels[pixels >= 0], held[pixels >= 0]
             if not last:
                 result[pixel] = value
                 continue
             wrong = np.flatnonzero(value != result[pixel])
             if len(wrong):
-                channel, place = divmod(int(pixel[wrong[0]]), layout.height * layout.width)
+                channel, place = divmod(int(pixel[wrong[0]]), shape[1] * shape[2])
                 raise MachineError(
                     f"cluster {cluster} holds {value[wrong[0]]} for channel {channel}, row "
-                    f"{place // layout.width}, column {place % layout.width}; another place holds "
+                    f"{place // shape[2]}, column {place % shape[2]}; another place holds "
                     f"{result[pixel[wrong[0]]]}"
                 )
-    return result.reshape(layout.channels, layout.height, layout.width)
+    return result.reshape(shape)

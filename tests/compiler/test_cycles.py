@@ -1,161 +1,252 @@
-"""Predicted cycles against a simulation of the rules, beat by beat, that shares no code."""
+"""Predicted cycles against an example counted by hand and a device stated cycle by cycle."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from plum_hw.compiler.assemble import ClusterImage, assemble
-from plum_hw.compiler.compile import check_network, decode_image
-from plum_hw.compiler.cycles import layer_cycles
-from plum_hw.compiler.plan import plan_network
-from plum_hw.config import ArrayConfig
-from plum_hw.ir.random import random_network
-from plum_hw.layouts import layer_layout, scatter_layout, segment_layout
-from plum_hw.timing import flush_cycles, load_cycles
-from tests.compiler.nets import Builder, array, draw_array, residual_network
+from plum_hw import timing
+from plum_hw.compiler import compile_network, cycles
+from plum_hw.compiler.cycles import emission_cycles, lane_use, layer_cycles, lower_bound, pass_beats
+from plum_hw.compiler.decode import LayerCode, decode_layer
+from plum_hw.config import ArrayConfig, preset
+from plum_hw.layouts import DrainOp, layer_layout
+from plum_hw.zoo import build
+from tests.golden.programs import (
+    HALF,
+    SMALL,
+    Program,
+    Work,
+    constants,
+    draw_activation,
+    draw_config,
+    draw_program,
+    entry,
+    pack,
+    segment,
+)
+from tests.golden.slow import run_layer
+
+FRAME = timing.LOAD(SMALL) + timing.SETTLE(SMALL)
 
 
-def beats(config: ArrayConfig, image: ClusterImage, layer: dict[str, int]) -> Iterator[str]:
-    """The beats of a layer, each a string of what it is: d(rain), e(mit), r(esidual)."""
-    for _ in range(layer["vectors"]):
-        pointer = layer["weight_ptr"]
-        for number in range(layer["filters"]):
-            if layer["shared_masks"]:
-                pointer = layer["weight_ptr"]
-            emits = number >= layer["window"]
-            for index in range(layer["segments"]):
-                word = int(image.program[layer["segment_ptr"] + index])
-                segment = segment_layout(config).unpack([word])
-                for part in range(segment["words"]):
-                    count = max(1, bin(int(image.weight[pointer])).count("1"))
-                    pointer += 1
-                    yield from [""] * (count - 1)
-                    last = part == segment["words"] - 1
-                    kind = "d" if last and segment["drain"] else ""
-                    if last and index == layer["segments"] - 1 and emits and not layer["residual"]:
-                        kind += "e"
-                    yield kind
-            if emits and layer["residual"]:
-                yield "re"
+def decoded(program: Program, index: int = 0) -> list[LayerCode]:
+    """What each cluster has of a layer."""
+    config = program.config
+    activation = np.zeros((config.clusters, config.act_depth, config.lanes), np.uint8)
+    machine = program.machine(activation)
+    address = index * layer_layout(config).words
+    return [
+        decode_layer(config, machine.code[cluster], machine.table[cluster], address)
+        for cluster in range(config.clusters)
+    ]
 
 
-def simulate(config: ArrayConfig, image: ClusterImage, index: int) -> dict[str, int]:
-    """Cycles of one layer, counted one by one."""
-    layout = layer_layout(config)
-    layer = layout.unpack(image.program[index * layout.words :][: layout.words].tolist())
-    counts = {"cycles": 0, "beats": 0, "residual_beats": 0, "drain_stalls": 0, "emit_stalls": 0}
-    now, drained, emitted = 0, -10_000, -10_000
-    for kind in beats(config, image, layer):
-        now += 1
-        while True:
-            if "d" in kind and now - drained < config.groups:
-                counts["drain_stalls"] += 1
-            elif "e" in kind and now - emitted < layer["emit_gap"]:
-                counts["emit_stalls"] += 1
-            else:
-                break
-            now += 1
-        drained = now if "d" in kind else drained
-        emitted = now if "e" in kind else emitted
-        counts["residual_beats" if "r" in kind else "beats"] += 1
-    entries, pointer = 1, layer["scatter_ptr"]
-    for vector in range(1 if layer["wide"] or layer["reduce"] else layer["vectors"]):
-        entries = 1
-        while not scatter_layout(config).unpack([int(image.table[pointer])])["last"]:
-            entries, pointer = entries + 1, pointer + 1
-            assert vector < layer["vectors"]
-        pointer += 1
-    terms = 1 + layer["window"] + layer["residual"]
-    reduce = bool(layer["reduce"])
-    flush = flush_cycles(config, entries=entries, terms=terms, reduce=reduce)
-    counts["cycles"] = load_cycles(config) + now + flush
-    return counts
-
-
-def check(config: ArrayConfig, image: ClusterImage, layers: int) -> None:
-    for index, code in enumerate(decode_image(config, image, layers)):
-        predicted = layer_cycles(config, code)
-        expected = simulate(config, image, index)
-        assert {key: getattr(predicted, key) for key in expected} == expected
-        assert predicted.cycles == (
-            predicted.overhead
-            + predicted.beats
-            + predicted.residual_beats
-            + predicted.drain_stalls
-            + predicted.emit_stalls
-        )
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_prediction_is_exact(seed):
-    rng = np.random.default_rng(seed)
-    config = draw_array(rng, reach=7, acc_bits=16, sum_bits=25)
-    network = random_network(
-        seed, max_width=min(config.lanes, 20), max_macs=60_000, max_channels=12, max_kernel=5
+def work(masks: list[int], passes: int = 1, **fields: int) -> Work:
+    """A layer of single-segment filters with two entries, on 16 lanes."""
+    return Work(
+        fields={"passes": passes, "out_base": HALF, **fields},
+        segments=[segment(words=len(masks) // passes, drain=1, op=DrainOp.SET, emit=1)],
+        masks=masks,
+        filters=[constants(channel=n) for n in range(passes)],
+        lists=[[entry(), entry(target=1)]],
     )
-    plan, problems = plan_network(network, config)
-    if plan is None:
-        pytest.skip(problems[0].text)
-    image, _ = assemble(config, plan)
-    assert image is not None
-    check(config, image, len(plan.layers))
+
+
+def predict(config: ArrayConfig, works: list[Work]) -> Any:
+    return layer_cycles(config, decoded(pack(config, [works])))
+
+
+# ---- counted by hand -------------------------------------------------------------------------
+
+
+def test_one_filter():
+    """Words of 3, 0 and 2 bits take 3 + 1 + 2 beats; the emission's two steps follow the last."""
+    result = predict(SMALL, [work([7, 0, 3])])
+    start = 5 + timing.EMIT_LATENCY(SMALL)
+    assert result.cycles == FRAME + start + timing.FIRST_STEP + 2
+    assert (result.beats, result.drain_stalls, result.emit_stalls) == (6, 0, 0)
+    assert result.clusters[0].empty_beats == 1
+
+
+def test_drains_are_a_drain_apart():
+    """Four drains of one beat each, in banks 0, 1, 0, 1: the first two are two groups apart, the
+    third waits for the first emission, the last for the second.
+    """
+    result = predict(SMALL, [work([1, 1, 1, 1], passes=4)])
+    first = timing.EMIT_LATENCY(SMALL) + timing.FIRST_STEP + 1  # finish of the first emission
+    second = max(2 + timing.EMIT_LATENCY(SMALL), first + timing.NEXT_EMISSION)
+    second += timing.FIRST_STEP + 1
+    third = first + timing.BANK_FREE
+    fourth = second + timing.BANK_FREE
+    assert fourth > third + 2
+    finish = max(third + timing.EMIT_LATENCY(SMALL), second + timing.NEXT_EMISSION)
+    finish += timing.FIRST_STEP + 1
+    finish = max(fourth + timing.EMIT_LATENCY(SMALL), finish + timing.NEXT_EMISSION)
+    finish += timing.FIRST_STEP + 1
+    assert result.cycles == FRAME + finish + 1
+    assert (result.beats, result.drain_stalls) == (4, 1 + 1 + 1)
+    assert result.beats + result.drain_stalls + result.emit_stalls == fourth + 1
+
+
+def test_entries_wait_for_the_slots_of_their_buses():
+    """Four clusters and two buses: slots are four cycles apart, bus 1's two after bus 0's."""
+    config = replace(SMALL, clusters=4, write_buses=2)
+    result = predict(config, [work([1]) for _ in range(4)])
+    possible = timing.EMIT_LATENCY(config) + timing.FIRST_STEP
+    for cluster, figures in enumerate(result.clusters):
+        step = possible
+        while (step + timing.SLOT_ZERO - cluster) % 4:
+            step += 1
+        assert figures.span == step + 2 + 1
+    assert sorted(figures.span for figures in result.clusters) == [
+        possible + 3 + i for i in range(4)
+    ]
+    assert result.cycles == FRAME + possible + 3 + 3
+    assert result.beats == 4
+
+
+def test_reductions_finish_after_a_fixed_time():
+    config = replace(SMALL, clusters=2)
+    works = [work([1], reduce=1, wide=1, out_base=0) for _ in range(2)]
+    for item in works:
+        item.lists = []
+    result = predict(config, works)
+    possible = timing.EMIT_LATENCY(config) + timing.FIRST_STEP
+    first = [possible + (c - timing.SLOT_ZERO - possible) % 2 for c in range(2)]
+    reduce = timing.REDUCE_CYCLES(config, 1)
+    assert [figures.span for figures in result.clusters] == [t + reduce + 1 for t in first]
+
+
+def test_a_cluster_with_nothing_to_do_takes_no_time():
+    config = replace(SMALL, clusters=2)
+    idle = Work(fields={"scatter_ptr": 77})
+    result = predict(config, [idle, work([3])])
+    assert result.clusters[0] == cycles.ClusterCycles()
+    assert result.cycles == FRAME + result.clusters[1].span
+    assert predict(config, [idle, idle]).cycles == FRAME
+
+
+# ---- stated cycle by cycle -------------------------------------------------------------------
+
+
+def agree(program: Program) -> None:
+    """Predicted and counted cycles of every layer."""
+    config = program.config
+    machine = program.machine(draw_activation(np.random.default_rng(0), config))
+    for index in range(program.layers):
+        predicted = layer_cycles(config, decoded(program, index))
+        address = index * layer_layout(config).words
+        counted = run_layer(config, machine.code, machine.table, machine.activation, {}, address)
+        assert {key: getattr(predicted, key) for key in counted} == counted
+        for cluster in predicted.clusters:
+            issued = cluster.beats + cluster.drain_stalls + cluster.emit_stalls
+            assert issued <= cluster.span
+            assert cluster.empty_beats <= cluster.beats
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_the_latencies_are(seed, monkeypatch):
+    """The model takes them from `plum_hw.timing` and means what that says."""
+    rng = np.random.default_rng(seed)
+    config = draw_config(rng)
+    for name, low, high in (
+        ("BANK_FREE", 1, 7),
+        ("NEXT_EMISSION", -3, 6),
+        ("FIRST_STEP", 4, 10),
+        ("SLOT_ZERO", 0, 20),
+    ):
+        value = int(rng.integers(low, high))
+        monkeypatch.setattr(timing, name, value)
+        monkeypatch.setattr(cycles, name, value)
+    latency, reduce = int(rng.integers(10, 25)), int(rng.integers(1, 30))
+    for module in (timing, cycles):
+        monkeypatch.setattr(module, "EMIT_LATENCY", lambda config: latency)
+        monkeypatch.setattr(module, "REDUCE_CYCLES", lambda config, terms: reduce * terms)
+    agree(draw_program(rng, config))
 
 
 def test_a_planted_fault_is_seen():
-    config = array(lanes=32)
-    plan, _ = plan_network(residual_network(), config)
-    assert plan is not None
-    image, _ = assemble(config, plan)
-    assert image is not None
-    weight = image.weight.copy()
-    weight[0] = 0 if weight[0] else 3
-    changed = replace(image, weight=weight)
-    code = decode_image(config, image, 1)[0]
-    assert layer_cycles(config, code).cycles != simulate(config, changed, 0)["cycles"]
+    program = pack(SMALL, [[work([7, 0, 3])]])
+    agree(program)
+    code = decoded(program)[0]
+    program.code[0][-1] = 7
+    machine = program.machine(np.zeros((1, SMALL.act_depth, SMALL.lanes), np.uint8))
+    counted = run_layer(SMALL, machine.code, machine.table, machine.activation, {}, 0)
+    assert layer_cycles(SMALL, [code]).cycles == counted["cycles"] - 1
 
 
-def bound(net: Builder, config: ArrayConfig) -> str:
-    plan, problems = plan_network(net.network(), config)
-    assert plan is not None, problems
-    image, _ = assemble(config, plan)
-    assert image is not None
-    return layer_cycles(config, decode_image(config, image, 1)[0]).bound_by
+# ---- what the figures say --------------------------------------------------------------------
 
 
 def test_what_bounds_a_layer_is_named():
-    config = array(lanes=64)
-    lanes = Builder((32, 16, 16))
-    lanes.conv(16)
-    assert bound(lanes, config) == "lanes"
-    drain = Builder((1, 16, 16))
-    drain.conv(16, 5, scheme="ternary")
-    assert bound(drain, config) == "drain"
-    emitter = Builder((4, 16, 16))
-    emitter.conv(16, 1, density=0.2)
-    assert bound(emitter, config) == "emitter"
-    latency = Builder((1, 1, 1))
-    latency.conv(1, 1)
-    assert bound(latency, config) == "latency"
+    config = replace(SMALL, clusters=4)
+    idle = Work()
+
+    def bound(item: Work) -> str:
+        item.lists *= 40
+        return predict(config, [idle, item, idle, idle]).bound_by
+
+    assert bound(work([0xFFFFFFFF] * 4)) == "lanes"
+    assert bound(work([0] * 40)) == "weights"
+    assert bound(work([1])) == "write-back"
+    drains = work([1] * 40)
+    drains.segments = [
+        segment(drain=1, op=DrainOp.ADD if n else DrainOp.SET, emit=n == 39) for n in range(40)
+    ]
+    assert bound(drains) == "drain"
+    assert predict(config, [idle, work([1]), idle, idle]).bound_by == "latency"
 
 
-def test_wide_networks_are_predicted_quickly():
-    """50,000 mask words an image: the pattern of a vector is walked only until it repeats."""
-    import time
+def test_lane_use_counts_set_bits_of_all_clusters():
+    config = replace(SMALL, clusters=2)
+    item = work([3, 0x80, 7, 0], passes=2)
+    item.segments.insert(0, segment(drain=1, op=DrainOp.SET, residual=1))
+    item.segments[1]["words"] = 1
+    item.fields["residual"] = 1
+    codes = decoded(pack(config, [[item, work([15])]]))
+    # Words 0 and 2 are addresses of residuals; 10 cycles of 2 * 16 lanes.
+    assert lane_use(config, codes, 10, [6, 5]) == pytest.approx((1 * 6 + 4 * 5) / 320)
+    assert lane_use(config, codes, 10, 4) == pytest.approx((1 + 4) * 4 / 320)
 
-    net = Builder((64, 16, 16), seed=3)
-    for _ in range(2):
-        net.conv(64, scheme="int")
-    config = array(lanes=64)
-    assert not check_network(net.network(), config)
-    plan, _ = plan_network(net.network(), config)
-    assert plan is not None
-    image, _ = assemble(config, plan)
-    assert image is not None
-    codes = decode_image(config, image, 2)
-    assert sum(code.fields["vectors"] * code.masks.size for code in codes) > 50_000
+
+def test_estimates_are_lower_bounds_of_the_prediction():
+    masks = np.array([[7, 0, 0x80000001], [0, 0, 0]], np.uint32)
+    assert pass_beats(masks).tolist() == [6, 3]
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        buses = int(rng.choice([1, 2]))
+        config = replace(SMALL, clusters=int(rng.integers(1, 13)), write_buses=buses)
+        beats = rng.integers(1, 30, 6)
+        item = work([(1 << int(n)) - 1 for n in beats], passes=6)
+        item.lists *= 9
+        result = predict(config, [item] + [Work()] * (config.clusters - 1))
+        writing = 6 * emission_cycles(config, [0, 1], 1)
+        # The first emission has no other before it.
+        estimate = lower_bound(config, beats[:, None], 9, writing) - emission_cycles(
+            config, [0, 1], 1
+        )
+        assert estimate <= result.cycles, f"seed {seed}"
+        assert lower_bound(config, beats[:, None], 9) <= result.cycles, f"seed {seed}"
+
+
+def test_networks_are_predicted_quickly():
+    """ResNet-20 on twelve clusters: a vector is walked only until its state repeats."""
+    config = replace(preset("arty-a7-100t"), code_depth=8192)
+    bundle = compile_network(build("resnet20"), config)
     begin = time.process_time()
-    for code in codes:
-        layer_cycles(config, code)
-    assert time.process_time() - begin < 2
+    step = layer_layout(config).words
+    for part, layers in enumerate(bundle.parts):
+        code = np.zeros((config.clusters, 1 << config.code_addr_bits), np.uint32)
+        table = np.zeros((config.clusters, 1 << config.table_addr_bits), np.uint32)
+        for cluster in range(config.clusters):
+            code[cluster, : len(bundle.code[part][cluster])] = bundle.code[part][cluster]
+            table[cluster, : len(bundle.table[part][cluster])] = bundle.table[part][cluster]
+        for index in range(layers):
+            codes = [decode_layer(config, code[c], table[c], index * step) for c in range(12)]
+            layer_cycles(config, codes)
+    assert time.process_time() - begin < 5

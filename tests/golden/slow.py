@@ -242,7 +242,7 @@ class SlowCluster:
         """The scatter list of a vector."""
         layout, pointer = scatter_layout(self.config), self.layer["scatter_ptr"]
         while True:
-            found = []
+            found: list[dict[str, int]] = []
             while not found or not found[-1]["last"]:
                 found.append(layout.unpack([int(self.table[pointer % len(self.table)])]))
                 pointer += 1
@@ -260,14 +260,15 @@ class SlowCluster:
         """The emitter."""
         layer = self.layer
         if self.running is None:
-            if not self.jobs or time < self.jobs[0]["ready"]:
-                return
-            if time < self.last_finish + timing.NEXT_EMISSION:
+            if not self.jobs:
                 return
             job = self.jobs[0]
+            start = max(job["ready"], self.last_finish + timing.NEXT_EMISSION)
+            if time < start:
+                return
             wide = layer["reduce"] and layer["wide"]
             entries = [] if wide else self.entries(job["vector"])
-            self.running = {"job": job, "first": time + timing.FIRST_STEP, "entries": entries}
+            self.running = {"job": job, "first": start + timing.FIRST_STEP, "entries": entries}
             self.running |= {"term": 0, "finish": None}
         run = self.running
         if time < run["first"]:
