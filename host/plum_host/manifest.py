@@ -167,13 +167,16 @@ def _check_layers(layers: Any, clusters: int) -> None:
                 fail(f"{what}: {key} is {show(share)}; it must be from 0 to 1")
         if layer["bound_by"] not in _BOUNDS:
             fail(f"{what}: bound_by is {show(layer['bound_by'])}; it is one of {_BOUNDS}")
-        layout = layer["layout"]
-        if layout is not None and not isinstance(layout, dict):
-            fail(f"{what}: layout is {show(layout)}, not an object")
-        for key, value in (layout or {}).items():
-            check_int(
-                int(value) if isinstance(value, bool) else value, 0, 1 << 20, f"{what}: {key}"
-            )
+        layouts = layer["layout"]
+        if layouts is not None and (not isinstance(layouts, list) or not 1 <= len(layouts) <= 64):
+            fail(f"{what}: layout is {show(layouts)}; it must be a list of 1 to 64 objects")
+        for layout in layouts or ():
+            if not isinstance(layout, dict):
+                fail(f"{what}: layout is {show(layout)}, not an object")
+            for key, value in layout.items():
+                check_int(
+                    int(value) if isinstance(value, bool) else value, 0, 1 << 20, f"{what}: {key}"
+                )
 
 
 def _check_parts(parts: Any, layers: int) -> None:

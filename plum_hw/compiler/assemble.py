@@ -72,9 +72,21 @@ class Step:
 
     @property
     def name(self) -> str:
-        """Of the layer, with a number if it takes several steps."""
-        name = self.plan.layer.name
-        return f"{name}.{self.number + 1}-of-{self.count}" if self.count > 1 else name
+        """Of the layer, with the region and a number if it takes several steps; the last step has
+        the layer's own name.
+        """
+        name, geometry = self.plan.layer.name, self.plan.geometry
+        if self.last:
+            return name
+        number = f".{self.number + 1}-of-{self.count}" if self.count > 1 else ""
+        return f"{name}.rows-{geometry.first}{number}"
+
+    @property
+    def last(self) -> bool:
+        """Whether the layer's output is complete after it."""
+        geometry = self.plan.geometry
+        whole = geometry.first + geometry.count == geometry.out_shape[1]
+        return (whole or geometry.reduce) and self.number == self.count - 1
 
     def cut(self, count: int) -> list[Step]:
         """The same in ``count`` steps, each with some of the filters."""

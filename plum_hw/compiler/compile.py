@@ -18,7 +18,7 @@ from .copies import HOST, Copy
 from .cycles import lane_use, layer_cycles
 from .decode import LayerCode
 from .layout import TensorLayout
-from .plan import Plan, plan_network
+from .plan import LayerPlan, Plan, plan_network
 from .problems import Problem, Refusal
 from .schedule import decode_image, schedule
 
@@ -142,7 +142,7 @@ def _layer_entry(
     geometry, network = layer.geometry, plan.network
     cycles = layer_cycles(config, codes)
     density = layer.layer.density
-    last = step.number == step.count - 1
+    last = step.last
     return {
         "name": step.name,
         "op": layer.layer.op,
@@ -156,12 +156,26 @@ def _layer_entry(
         "lane_use": round(lane_use(config, codes, cycles.cycles, _pixels(config, step)), 6),
         "bound_by": cycles.bound_by,
         "split": [geometry.parts, geometry.copies],
-        "layout": layer.outputs[0].as_dict() if layer.outputs and last else None,
+        "layout": _layouts(layer) if layer.outputs and last else None,
     }
+
+
+def _layouts(layer: LayerPlan) -> list[dict[str, Any]]:
+    """Copies of the output that hold all its rows together."""
+    whole = [layout for layout in layer.outputs if layout.first == 0 and _rows(layout)]
+    return [layout.as_dict() for layout in (whole[:1] or layer.outputs)]
+
+
+def _rows(layout: TensorLayout) -> bool:
+    """Whether a copy that begins with the first row has all of them."""
+    return layout.parts * layout.part_rows >= layout.height
 
 
 def _share(macs: int, step: Step) -> int:
     """Multiply-accumulates of one step of a layer; they add up to the layer's."""
+    geometry = step.plan.geometry
+    rows, height = geometry.count, geometry.out_shape[1]
+    macs = macs * (geometry.first + rows) // height - macs * geometry.first // height
     return macs * (step.number + 1) // step.count - macs * step.number // step.count
 
 
@@ -172,8 +186,8 @@ def _pixels(config: ArrayConfig, step: Step) -> list[float]:
         _, height, width = geometry.in_shape
         return [height * width / (source.rows * source.phases)] * config.clusters
     rows = geometry.tiling.strips * geometry.tiling.rows
-    _, height, width = geometry.out_shape
+    width = geometry.out_shape[2]
     return [
-        max(0, min(rows, height - cluster // geometry.copies * rows)) * float(width)
+        max(0, min(rows, geometry.count - cluster // geometry.copies * rows)) * float(width)
         for cluster in range(config.clusters)
     ]

@@ -16,9 +16,10 @@ from plum_hw.ir import Network
 from .geometry import Geometry, plain_layout
 from .layout import TensorLayout
 
-#: A reader of a tensor: name of the layer, and which of its inputs. The host reads the output.
-Reader = tuple[str, int]
-HOST: Reader = ("", 0)
+#: A reader of a tensor: name of the layer, which of its inputs, and the region. The host reads the
+#: output.
+Reader = tuple[str, int, int]
+HOST: Reader = ("", 0, 0)
 
 
 @dataclass
@@ -48,7 +49,8 @@ class Copy:
     @property
     def whole(self) -> bool:
         """Whether every row lies in a strip, and not only in a halo."""
-        return self.layout.parts * self.layout.part_rows >= self.layout.height
+        layout = self.layout
+        return layout.first == 0 and layout.parts * layout.part_rows >= layout.height
 
     @property
     def everywhere(self) -> bool:
@@ -57,21 +59,23 @@ class Copy:
 
 
 def plan_copies(
-    config: ArrayConfig, network: Network, geometries: Sequence[Geometry]
+    config: ArrayConfig, network: Network, layers: Sequence[Sequence[Geometry]]
 ) -> dict[str, list[Copy]]:
     """Copies of the input and of each layer's output, by tensor name; logits have none."""
     copies: dict[str, list[Copy]] = {network.input.name: []}
+    geometries = [geometry for regions in layers for geometry in regions]
     copies |= {geometry.layer.name: [] for geometry in geometries}
     flexible: list[tuple[str, Reader, bool]] = []
     for geometry in geometries:
-        layer = geometry.layer
+        layer, region = geometry.layer, geometry.region
         if geometry.reduce:
-            flexible.append((layer.source, (layer.name, 0), True))
+            flexible.append((layer.source, (layer.name, 0, region), True))
         else:
-            _demand(copies[layer.source], layer.source, geometry.source_layout(), (layer.name, 0))
+            reader = (layer.name, 0, region)
+            _demand(copies[layer.source], layer.source, geometry.source_layout(), reader)
         if layer.residual_source is not None:
             other = layer.residual_source
-            _demand(copies[other], other, geometry.residual_layout(), (layer.name, 1))
+            _demand(copies[other], other, geometry.residual_layout(), (layer.name, 1, region))
     if not network.gives_logits:
         flexible.append((network.output, HOST, False))
     for tensor, reader, cleared in flexible:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from plum_hw.config import ArrayConfig
@@ -21,7 +22,8 @@ class Geometry:
     (vertical, horizontal); ``row_step``, input rows from one output row to the next; ``phases`` of
     columns that the input must be stored in; ``per_filter``: filter k sees channel k alone;
     ``reduce``: all lanes are summed (dense layers); ``tiling`` of each part of the output as it is
-    computed; ``parts`` of its rows, each computed by ``copies`` clusters.
+    computed; ``parts`` of its rows, each computed by ``copies`` clusters; ``first`` row and
+    ``count`` of rows: a layer may be computed in several regions of rows; ``region``, its number.
     """
 
     layer: Layer
@@ -36,6 +38,9 @@ class Geometry:
     tiling: Tiling
     parts: int
     copies: int
+    first: int
+    count: int
+    region: int = 0
 
     @property
     def logits(self) -> bool:
@@ -52,8 +57,14 @@ class Geometry:
         channels, height, width = self.in_shape
         tiling = self.tiling
         strips = self.parts * tiling.strips
-        rows = self.row_step * tiling.rows if strips > 1 else height
+        split = strips > 1 or self.count < self.out_shape[1]
+        first = self.row_step * self.first
+        rows = self.row_step * tiling.rows if split else height
         below = self.row_step * (tiling.rows - 1) + self.kernel[0] - self.padding[0] - rows
+        if self.first + self.count == self.out_shape[1]:
+            # Every row is stored somewhere, even one that no window reads, so that each output
+            # vector of the producer has something to write.
+            below = max(below, height - first - strips * rows)
         return TensorLayout(
             base=0,
             channels=channels,
@@ -64,11 +75,10 @@ class Geometry:
             strip_lanes=tiling.strip_lanes,
             rows=rows,
             halo_top=self.padding[0],
-            # Every row is stored somewhere, even one that this window steps over, so that each
-            # output vector of the producer has something to write.
-            halo_bottom=max(0, below, height - strips * rows),
+            halo_bottom=max(0, below),
             parts=self.parts,
             copies=self.copies,
+            first=first,
         )
 
     def residual_layout(self) -> TensorLayout:
@@ -87,6 +97,7 @@ class Geometry:
             halo_bottom=0,
             parts=self.parts,
             copies=self.copies,
+            first=self.first,
         )
 
 
@@ -122,10 +133,44 @@ def _too_wide(layer: str | None, lanes: int, config: ArrayConfig) -> Refusal:
     )
 
 
-def layer_geometry(config: ArrayConfig, network: Network, layer: Layer, parts: int = 1) -> Geometry:
+def layer_choices(
+    config: ArrayConfig, network: Network, layer: Layer
+) -> list[tuple[Geometry, ...]]:
+    """The ways to split a layer: into any number of row parts; or into as many parts as there are
+    clusters, with the same whole vectors in each, and a second region with the rows that are left,
+    which all clusters share by filters.
+
+    Raises `Refusal` if the array cannot hold its rows or reach its columns.
+    """
+    result: dict[int, tuple[Geometry, ...]] = {}
+    for parts in range(1, config.clusters + 1):
+        geometry = layer_geometry(config, network, layer, parts)
+        result.setdefault(geometry.parts, (geometry,))
+    choices = list(result.values())
+    whole = result[1][0]
+    height, tiling = whole.count, whole.tiling
+    vectors = -(-height // tiling.strips)
+    if not whole.reduce and vectors > config.clusters and vectors % config.clusters:
+        rows = vectors // config.clusters * config.clusters * tiling.strips
+        if rows < height:
+            first = layer_geometry(config, network, layer, config.clusters, 0, rows)
+            rest = layer_geometry(config, network, layer, 1, rows, height - rows)
+            choices.append((first, dataclasses.replace(rest, region=1)))
+    return choices
+
+
+def layer_geometry(
+    config: ArrayConfig,
+    network: Network,
+    layer: Layer,
+    parts: int = 1,
+    first: int = 0,
+    count: int | None = None,
+) -> Geometry:
     """Geometry of one layer; `Refusal` if the array cannot hold its rows or reach its columns.
 
     parts : row parts to split it into; fewer where that many would leave some without a row
+    first, count : rows of the output, if not all
     """
     in_shape, out_shape = network.shape_of(layer.source), network.shape_of(layer.name)
     if isinstance(layer, Dense):
@@ -147,16 +192,19 @@ def layer_geometry(config: ArrayConfig, network: Network, layer: Layer, parts: i
             tiling=one,
             parts=1,
             copies=config.clusters,
+            first=0,
+            count=1,
         )
     kernel, padding, stride = (1, 1), (0, 0), 1
     if isinstance(layer, Conv | AvgPool | MaxPool):
         kernel, padding, stride = layer.kernel, layer.padding, layer.stride
     phases = _choose_phases(config, layer, kernel[1], padding[1], stride, out_shape[2])
     lanes = max(out_shape[2], -(-in_shape[2] // phases))
-    tiling = choose_tiling(config, -(-out_shape[1] // parts), lanes)
+    count = out_shape[1] if count is None else count
+    tiling = choose_tiling(config, -(-count // parts), lanes)
     if tiling is None:
         raise _too_wide(layer.name, lanes, config)
-    parts = -(-out_shape[1] // (tiling.strips * tiling.rows))
+    parts = -(-count // (tiling.strips * tiling.rows))
     return Geometry(
         layer=layer,
         in_shape=in_shape,
@@ -171,6 +219,8 @@ def layer_geometry(config: ArrayConfig, network: Network, layer: Layer, parts: i
         tiling=tiling,
         parts=parts,
         copies=config.clusters // parts,
+        first=first,
+        count=count,
     )
 
 

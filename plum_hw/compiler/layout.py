@@ -79,6 +79,7 @@ class TensorLayout:
     cleared: bool = False
     parts: int = 1
     copies: int = 1
+    first: int = 0
 
     @property
     def part_rows(self) -> int:
@@ -118,7 +119,7 @@ class TensorLayout:
         lane = np.arange(self.strip_lanes)[None, None, None, None, :]
         phase = np.arange(self.phases)[:, None, None, None, None]
         channel = np.arange(self.channels)[None, None, :, None, None]
-        y = strip * self.rows + local
+        y = self.first + strip * self.rows + local
         x = self.phases * lane + phase
         inside = (y >= 0) & (y < self.height) & (x < self.width)
         pixels = np.where(inside, (channel * self.height + y) * self.width + x, NO_PIXEL)

@@ -49,14 +49,14 @@ class Allocation:
 def allocate(
     config: ArrayConfig,
     network: Network,
-    geometries: Sequence[Geometry],
+    layers: Sequence[Sequence[Geometry]],
     copies: dict[str, list[Copy]],
 ) -> Allocation:
     """Give every copy its base, the same in all clusters.
 
     The copies of the input lie side by side, so that the host writes them at once.
     """
-    buffers = _buffers(network, geometries, copies)
+    buffers = _buffers(network, layers, copies)
     # Greedy by size is the better rule for most networks, by time for chains.
     rules: tuple[Callable[[_Buffer], tuple[int, int]], ...] = (
         lambda buffer: (-buffer.size, buffer.first),
@@ -67,9 +67,9 @@ def allocate(
     if best > config.act_depth:
         excess = sum(
             max(0, sum(b.size for b in buffers if b.first <= i <= b.last) - config.act_depth)
-            for i in range(len(geometries))
+            for i in range(len(layers))
         )
-        refusal = _too_small(config, geometries, buffers, best)
+        refusal = _too_small(config, layers, buffers, best)
         return Allocation(best, excess + best - config.act_depth, refusal)
     _place(sorted(buffers, key=rules[chosen]))
     for buffer in buffers:
@@ -79,14 +79,12 @@ def allocate(
 
 
 def _buffers(
-    network: Network, geometries: Sequence[Geometry], copies: dict[str, list[Copy]]
+    network: Network, layers: Sequence[Sequence[Geometry]], copies: dict[str, list[Copy]]
 ) -> list[_Buffer]:
-    order = {geometry.layer.name: index for index, geometry in enumerate(geometries)}
+    order = {regions[0].layer.name: index for index, regions in enumerate(layers)}
 
     def last_use(copy: Copy) -> int:
-        return max(
-            len(geometries) if reader == HOST else order[reader[0]] for reader in copy.readers
-        )
+        return max(len(layers) if reader == HOST else order[reader[0]] for reader in copy.readers)
 
     image = _Buffer([], 0, -1, -1)
     for copy in copies[network.input.name]:
@@ -94,14 +92,15 @@ def _buffers(
         image.size += copy.layout.vectors
         image.last = max(image.last, last_use(copy))
     buffers = [image]
-    for index, geometry in enumerate(geometries):
-        outputs = list(copies[geometry.layer.name])
-        reused = _in_place(index, geometry, outputs, buffers)
-        if reused is not None:
-            buffer, offset, copy = reused
-            outputs = [other for other in outputs if other is not copy]
-            buffer.copies.append((offset, copy))
-            buffer.last = last_use(copy)
+    for index, regions in enumerate(layers):
+        outputs = list(copies[regions[0].layer.name])
+        for geometry in regions:
+            reused = _in_place(index, geometry, outputs, buffers)
+            if reused is not None:
+                buffer, offset, copy = reused
+                outputs = [other for other in outputs if other is not copy]
+                buffer.copies.append((offset, copy))
+                buffer.last = last_use(copy)
         for copy in outputs:
             buffers.append(_Buffer([(0, copy)], copy.layout.vectors, index, last_use(copy)))
     return buffers
@@ -115,12 +114,12 @@ def _in_place(
     Each residual vector is read right before the output's vector of the same row and channel is
     written, and halos are not read, so the same layout is all that is needed.
     """
-    reader = (geometry.layer.name, 1)
+    name = geometry.layer.name
     for buffer in buffers:
         offset, old = buffer.copies[-1]
-        if reader not in old.readers or buffer.last != index or buffer.first < 0:
+        if (name, 1, geometry.region) not in old.readers or buffer.last != index:
             continue
-        if (geometry.layer.name, 0) in old.readers:
+        if buffer.first < 0 or any(reader[:2] == (name, 0) for reader in old.readers):
             continue
         for copy in outputs:
             if copy.layout.at(0) == old.layout.at(0):
@@ -150,20 +149,23 @@ def _place(buffers: Sequence[_Buffer]) -> int:
 
 
 def _too_small(
-    config: ArrayConfig, geometries: Sequence[Geometry], buffers: Sequence[_Buffer], needed: int
+    config: ArrayConfig,
+    layers: Sequence[Sequence[Geometry]],
+    buffers: Sequence[_Buffer],
+    needed: int,
 ) -> Refusal:
     """Names the layer at which most is in use, and what is."""
 
     def live(index: int) -> list[_Buffer]:
         return [buffer for buffer in buffers if buffer.first <= index <= buffer.last]
 
-    peak = max(range(len(geometries)), key=lambda i: sum(buffer.size for buffer in live(i)))
+    peak = max(range(len(layers)), key=lambda i: sum(buffer.size for buffer in live(i)))
     parts = [
         f"{buffer.copies[-1][1].tensor} {buffer.size}"
         for buffer in sorted(live(peak), key=lambda buffer: -buffer.size)
     ]
     return Refusal(
-        geometries[peak].layer.name,
+        layers[peak][0].layer.name,
         f"activation memory needs {needed} vectors and has {config.act_depth}; during this layer "
         f"it holds {', '.join(parts)}",
         "use an array with a deeper activation memory (act_depth) or more lanes, fewer channels or "

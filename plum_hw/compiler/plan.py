@@ -9,13 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from plum_hw.config import ArrayConfig
-from plum_hw.ir import Layer, Network
+from plum_hw.ir import Layer, Network, WeightLayer
 from plum_hw.layouts import Select
 
 from .assign import assign_filters, makespan
 from .columns import Weights, flipped_filters, layer_weights
 from .copies import Copy
-from .geometry import Geometry, layer_geometry, plain_layout
+from .geometry import Geometry, layer_choices, plain_layout
 from .layout import TensorLayout
 from .lower import lower
 from .pairs import can_pair, choose_pairs, pair_masks
@@ -27,11 +27,13 @@ from .split import Placement, place_network
 
 #: Lane groups of a vector that are written more than once, about, for each that is written.
 _HALO_SHARE = 0.25
+#: Cycles of a step besides its work, about.
+_STEP_CYCLES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerPlan:
-    """One layer, placed.
+    """One layer, or one region of its rows, placed.
 
     *Members*: ``geometry``; ``source``, layout that the window reads; ``residual``, layout of the
     residual or None; ``outputs``, layouts of all copies that are written (none of logits);
@@ -123,7 +125,7 @@ class _Planner:
         constants = {layer.name: self._constants(layer) for layer in network.layers}
         for each in choices:
             if each:
-                self._estimate(each[0])
+                self._estimate(each[0][0])
         placement: Placement | None = None
         if all(choices) and None not in self._masks.values():
             try:
@@ -135,8 +137,9 @@ class _Planner:
             self.problems.sort(key=lambda problem: order.get(problem.layer or "", -1))
             return None, self.problems
         layers = tuple(
-            self._layer(each, placement.copies, constants[each.layer.name])
-            for each in placement.geometries
+            plan
+            for regions in placement.layers
+            for plan in self._layer(regions, placement.copies, constants[regions[0].layer.name])
         )
         plan = Plan(
             network=network,
@@ -169,17 +172,12 @@ class _Planner:
                     )
                 )
 
-    def _choices(self, layer: Layer) -> list[Geometry]:
-        """Geometries of a layer, one for each number of row parts that makes a difference."""
-        result: dict[int, Geometry] = {}
+    def _choices(self, layer: Layer) -> list[tuple[Geometry, ...]]:
         try:
-            for parts in range(1, self.config.clusters + 1):
-                geometry = layer_geometry(self.config, self.network, layer, parts)
-                result.setdefault(geometry.parts, geometry)
+            return layer_choices(self.config, self.network, layer)
         except Refusal as refusal:
             self.problems.append(refusal.problem)
             return []
-        return list(result.values())
 
     def _constants(self, layer: Layer) -> Constants | None:
         flipped = flipped_filters(layer, self.network.shape_of(layer.name)[0])
@@ -220,8 +218,12 @@ class _Planner:
                 self._masks[key] = None
         return self._masks[key]
 
-    def _cost(self, geometry: Geometry) -> int:
-        """About the cycles of a layer: the beats of its filters, or their drains or writes where
+    def _cost(self, regions: Sequence[Geometry]) -> int:
+        """About the cycles of a layer."""
+        return sum(self._region_cost(geometry) + _STEP_CYCLES for geometry in regions)
+
+    def _region_cost(self, geometry: Geometry) -> int:
+        """About the cycles of a region: the beats of its filters, or their drains or writes where
         these take longer.
         """
         config = self.config
@@ -239,51 +241,64 @@ class _Planner:
         return geometry.tiling.rows * (work + window)
 
     def _layer(
-        self, geometry: Geometry, copies: dict[str, list[Copy]], constants: Constants | None
-    ) -> LayerPlan:
+        self,
+        regions: Sequence[Geometry],
+        copies: dict[str, list[Copy]],
+        constants: Constants | None,
+    ) -> list[LayerPlan]:
         """Put together what was found, once everything was."""
         assert constants is not None
-        layer = geometry.layer
+        layer = regions[0].layer
         outputs = tuple(copy.layout for copy in copies[layer.name])
-        source = self._read(copies, geometry, 0)
-        weights = layer_weights(geometry, source)
-        masks = self._build(geometry, weights)
-        beats = masks.beats()
-        if masks.shared:
-            beats = np.repeat(beats, weights.filters)
-        filters = assign_filters(beats, geometry.copies, consecutive=geometry.per_filter)
-        return LayerPlan(
-            config=self.config,
-            geometry=geometry,
-            source=source,
-            residual=self._read(copies, geometry, 1) if len(layer.inputs) == 2 else None,
-            outputs=outputs,
-            weights=weights,
-            masks=masks,
-            filters=tuple(tuple(part) for part in filters),
-            constants=constants,
-            scatter=self._scatter(geometry, outputs, weights),
-            peak=self._peak(layer),
-        )
+        plans = []
+        for geometry, scatter in zip(regions, self._scatter(regions, outputs), strict=True):
+            source = self._read(copies, geometry, 0)
+            weights = layer_weights(geometry, source)
+            masks = self._build(geometry, weights)
+            beats = masks.beats()
+            if masks.shared:
+                beats = np.repeat(beats, weights.filters)
+            filters = assign_filters(beats, geometry.copies, consecutive=geometry.per_filter)
+            plans.append(
+                LayerPlan(
+                    config=self.config,
+                    geometry=geometry,
+                    source=source,
+                    residual=self._read(copies, geometry, 1) if len(layer.inputs) == 2 else None,
+                    outputs=outputs,
+                    weights=weights,
+                    masks=masks,
+                    filters=tuple(tuple(part) for part in filters),
+                    constants=constants,
+                    scatter=scatter,
+                    peak=self._peak(layer),
+                )
+            )
+        return plans
 
     @staticmethod
     def _read(copies: dict[str, list[Copy]], geometry: Geometry, slot: int) -> TensorLayout:
-        """Layout that a layer reads."""
+        """Layout that a region of a layer reads."""
         layer = geometry.layer
-        return next(
-            copy.layout for copy in copies[layer.inputs[slot]] if (layer.name, slot) in copy.readers
-        )
+        reader = (layer.name, slot, geometry.region)
+        return next(copy.layout for copy in copies[layer.inputs[slot]] if reader in copy.readers)
 
     def _scatter(
-        self, geometry: Geometry, outputs: Sequence[TensorLayout], weights: Weights
-    ) -> Scatter:
+        self, regions: Sequence[Geometry], outputs: Sequence[TensorLayout]
+    ) -> list[Scatter]:
+        geometry = regions[0]
         if geometry.logits:
-            return Scatter((((),),), 0)
+            return [Scatter((((),),), 0)]
         if geometry.reduce:
             # The sum goes to lane 0 of one group; `lower` sees to it that this is enough.
             assert len(outputs) == 1
             everywhere = self.config.clusters > 1
             entry = Entry(0, 0, 0, Select.STRAIGHT, 0, 1, 0, everywhere)
-            return Scatter((((entry,),),), self.config.clusters if everywhere else 0)
-        terms = len(geometry.layer.inputs) + weights.window
-        return scatter_lists(self.config, geometry, outputs, outputs[0].base, terms)
+            return [Scatter((((entry,),),), self.config.clusters if everywhere else 0)]
+        terms = len(geometry.layer.inputs) + bool(_window(geometry.layer))
+        return scatter_lists(self.config, regions, outputs, outputs[0].base, terms)
+
+
+def _window(layer: Layer) -> bool:
+    """Whether a layer has a window sum."""
+    return isinstance(layer, WeightLayer) and layer.requant.window is not None

@@ -64,47 +64,63 @@ class Scatter:
         return cluster // self.group_size if self.group_size else 0
 
 
-#: An entry to all clusters of part ``dest`` of a copy, with the row part and the vector that have
-#: its pixels, or None for zeros.
-_Write = tuple[tuple[int, int] | None, Entry]
+#: Region, row part and vector.
+_Place = tuple[int, int, int]
+#: An entry to all clusters of part ``dest`` of a copy, with the place that has its pixels, or None
+#: for zeros.
+_Write = tuple[_Place | None, Entry]
 
 
 def scatter_lists(
     config: ArrayConfig,
-    geometry: Geometry,
+    regions: Sequence[Geometry],
     copies: Sequence[TensorLayout],
     out_base: int,
     terms: int,
-) -> Scatter:
-    """The lists of a layer.
+) -> list[Scatter]:
+    """The lists of each region of a layer.
 
-    geometry : of the layer, with the tiling of the output as it is computed
+    regions : of the layer, with the tiling of the output as it is computed
     copies : all to be written, of one tensor
     terms : products that an entry takes
     """
-    parts, rows = geometry.parts, geometry.tiling.rows
-    lists: list[list[list[tuple[int, Entry]]]] = [[[] for _ in range(rows)] for _ in range(parts)]
+    lists: dict[_Place, list[tuple[int, Entry]]] = {
+        (geometry.region, part, vector): []
+        for geometry in regions
+        for part in range(geometry.parts)
+        for vector in range(geometry.tiling.rows)
+    }
     zeros = []
     for copy in copies:
-        for place, entry in _writes(config, geometry, copy, out_base):
+        for place, entry in _writes(config, regions, copy, out_base):
             if place is None:
                 zeros.append((copy.copies, entry))
             else:
-                lists[place[0]][place[1]].append((copy.copies, entry))
+                lists[place].append((copy.copies, entry))
     # The last part may have fewer rows, and so fewer vectors.
-    lists = [[vector for vector in part if vector] for part in lists]
-    every = [vector for part in lists for vector in part]
+    lists = {place: entries for place, entries in lists.items() if entries}
     for item in zeros:
-        min(every, key=len).append(item)
-    sizes = Counter(size for vector in every for size, _ in vector if size > 1)
+        min(lists.values(), key=len).append(item)
+    sizes = Counter(size for entries in lists.values() for size, _ in entries if size > 1)
     size = max(sizes, key=lambda each: sizes[each]) if sizes else 0
-    return Scatter(
-        tuple(
-            tuple(tuple(_in_turn(config, _addressed(vector, size), terms)) for vector in part)
-            for part in lists
-        ),
-        size,
-    )
+    packed = {
+        place: tuple(_in_turn(config, _addressed(entries, size), terms))
+        for place, entries in lists.items()
+    }
+    return [
+        Scatter(
+            tuple(
+                tuple(
+                    packed[geometry.region, part, vector]
+                    for vector in range(geometry.tiling.rows)
+                    if (geometry.region, part, vector) in packed
+                )
+                for part in range(geometry.parts)
+            ),
+            size,
+        )
+        for geometry in regions
+    ]
 
 
 def _addressed(items: list[tuple[int, Entry]], group_size: int) -> Iterator[Entry]:
@@ -139,7 +155,7 @@ def _in_turn(config: ArrayConfig, entries: Iterator[Entry], terms: int) -> list[
 
 
 def _writes(
-    config: ArrayConfig, geometry: Geometry, copy: TensorLayout, out_base: int
+    config: ArrayConfig, regions: Sequence[Geometry], copy: TensorLayout, out_base: int
 ) -> Iterator[_Write]:
     """All writes of one copy."""
     address_mask = (1 << config.act_addr_bits) - 1
@@ -149,9 +165,10 @@ def _writes(
             for local in range(-copy.halo_top, copy.rows + copy.halo_bottom):
                 offset = (copy.row_address(local, phase) - out_base) & address_mask
                 for target in range(copy.strips * groups):
-                    row = (part * copy.strips + target // groups) * copy.rows + local
+                    strip = part * copy.strips + target // groups
+                    row = copy.first + strip * copy.rows + local
                     place = Entry(offset, 0, target, Select.STRAIGHT, 0, 0, part)
-                    yield from _group(config, geometry, copy, row, phase, target % groups, place)
+                    yield from _group(config, regions, copy, row, phase, target % groups, place)
                 if copy.cleared and 0 <= local < copy.rows:
                     for target in range(copy.strips * groups, config.groups):
                         yield None, Entry(offset, 0, target, Select.STRAIGHT, 0, 0, part)
@@ -159,7 +176,7 @@ def _writes(
 
 def _group(
     config: ArrayConfig,
-    geometry: Geometry,
+    regions: Sequence[Geometry],
     copy: TensorLayout,
     row: int,
     phase: int,
@@ -170,8 +187,9 @@ def _group(
     if not 0 <= row < copy.height:
         yield None, place
         return
+    geometry = next(each for each in regions if each.first <= row < each.first + each.count)
     tiling = geometry.tiling
-    strip, vector = divmod(row, tiling.rows)
+    strip, vector = divmod(row - geometry.first, tiling.rows)
     part, strip = divmod(strip, tiling.strips)
     first = strip * tiling.strip_groups(config)
 
@@ -180,7 +198,7 @@ def _group(
         return min(max(copy.width - source * config.group_lanes, 0), config.group_lanes)
 
     def entry(source: int, select: Select, upper: int) -> _Write:
-        return (part, vector), dataclasses.replace(
+        return (geometry.region, part, vector), dataclasses.replace(
             place, source=first + source, select=select, upper=upper, count=count(source)
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from plum_hw.config import ArrayConfig
@@ -12,61 +12,61 @@ from .copies import Copy, plan_copies
 from .geometry import Geometry
 from .memory import Allocation, allocate
 
-#: Estimated cycles of a layer with one of its geometries.
-Cost = Callable[[Geometry], int]
+#: The regions of rows that a layer is computed in.
+Choice = tuple[Geometry, ...]
+#: Estimated cycles of a layer.
+Cost = Callable[[Choice], int]
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A split of all layers that fits. *Members*: ``geometries``; ``copies`` of each tensor,
-    placed; ``vectors`` of activation memory in use.
+    """A split of all layers that fits. *Members*: ``layers``; ``copies`` of each tensor, placed;
+    ``vectors`` of activation memory in use.
     """
 
-    geometries: tuple[Geometry, ...]
+    layers: tuple[Choice, ...]
     copies: dict[str, list[Copy]]
     vectors: int
 
 
 def place_network(
-    config: ArrayConfig, network: Network, choices: Sequence[Sequence[Geometry]], cost: Cost
+    config: ArrayConfig, network: Network, choices: Sequence[Sequence[Choice]], cost: Cost
 ) -> Placement:
     """The best split that fits, found step by step.
 
-    choices : geometries of each layer to choose from
-    cost : of a geometry
+    choices : for each layer
+    cost : of a choice
 
     Begins with the best choice of every layer. While that is too much for the memories, the one
     layer is changed that gains most vectors for its cycles. Raises the `Refusal` of the last
     attempt where no change helps any more.
     """
-    costs: list[Mapping[int, int]] = [
-        {geometry.parts: cost(geometry) for geometry in each} for each in choices
-    ]
+    costs = [[cost(choice) for choice in each] for each in choices]
     chosen = [
-        min(each, key=lambda geometry: (table[geometry.parts], -geometry.parts))
-        for each, table in zip(choices, costs, strict=True)
+        min(range(len(each)), key=lambda number: (costs[index][number], -each[number][0].parts))
+        for index, each in enumerate(choices)
     ]
-    copies, allocation = _attempt(config, network, chosen)
+
+    def attempt(numbers: Sequence[int]) -> tuple[dict[str, list[Copy]], Allocation]:
+        layers = [each[number] for each, number in zip(choices, numbers, strict=True)]
+        copies = plan_copies(config, network, layers)
+        return copies, allocate(config, network, layers, copies)
+
+    copies, allocation = attempt(chosen)
     while allocation.refusal is not None:
-        best: tuple[float, int, Geometry] | None = None
+        best: tuple[float, list[int]] | None = None
         for index, each in enumerate(choices):
-            for geometry in each:
-                if geometry is chosen[index]:
+            for number in range(len(each)):
+                if number == chosen[index]:
                     continue
-                trial = [*chosen[:index], geometry, *chosen[index + 1 :]]
-                gain = allocation.excess - _attempt(config, network, trial)[1].excess
-                loss = costs[index][geometry.parts] - costs[index][chosen[index].parts]
-                if gain > 0 and (best is None or gain / max(loss, 1) > best[0]):
-                    best = (gain / max(loss, 1), index, geometry)
+                trial = [*chosen[:index], number, *chosen[index + 1 :]]
+                gain = allocation.excess - attempt(trial)[1].excess
+                value = gain / max(costs[index][number] - costs[index][chosen[index]], 1)
+                if gain > 0 and (best is None or value > best[0]):
+                    best = (value, trial)
         if best is None:
             raise allocation.refusal
-        chosen[best[1]] = best[2]
-        copies, allocation = _attempt(config, network, chosen)
-    return Placement(tuple(chosen), copies, allocation.vectors)
-
-
-def _attempt(
-    config: ArrayConfig, network: Network, chosen: Sequence[Geometry]
-) -> tuple[dict[str, list[Copy]], Allocation]:
-    copies = plan_copies(config, network, chosen)
-    return copies, allocate(config, network, chosen, copies)
+        chosen = best[1]
+        copies, allocation = attempt(chosen)
+    layers = tuple(each[number] for each, number in zip(choices, chosen, strict=True))
+    return Placement(layers, copies, allocation.vectors)

@@ -32,7 +32,7 @@ from .layer import Layer
 __all__ = ["AddressError", "Machine", "MachineError"]
 
 #: Decoded programs that are kept, for networks that are loaded part by part.
-_KEPT_PROGRAMS = 8
+_KEPT_PROGRAMS = 32
 
 
 class AddressError(ValueError):
