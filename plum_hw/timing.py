@@ -39,8 +39,8 @@ def EMIT_LATENCY(config: ArrayConfig) -> int:
 
 
 def REDUCE_CYCLES(config: ArrayConfig, terms: int) -> int:
-    """Cycles from the first step of a reduction to its finish."""
-    return config.groups * terms + config.group_lanes + 8
+    """Cycles from the first step of a reduction to its finish: two lanes a cycle."""
+    return config.groups * terms * config.group_lanes // 2 - 1
 
 
 def SETTLE(config: ArrayConfig) -> int:

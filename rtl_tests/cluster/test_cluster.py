@@ -1,4 +1,4 @@
-"""A whole cluster against the golden machine: bits, cycles, stalls, layer by layer."""
+"""Clusters, conductor and buses against the golden machine: bits, cycles, stalls, by layer."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ BENCH = "rtl_tests.cluster.cluster_bench"
 CONTROL = "rtl_tests.cluster.bench_control"
 
 ARRAYS = {
+    "three-clusters": preset("tiny-3"),
     "two-groups": ArrayConfig(name="two-groups", lanes=16, act_depth=512, reach=3),
     "one-group": ArrayConfig(
-        name="one-group", lanes=8, act_depth=1024, mask_bits=8, reach=7, act_bits=5
+        name="one-group", clusters=2, lanes=8, act_depth=1024, mask_bits=8, reach=7, act_bits=5
     ),
-    "eight-groups": ArrayConfig(name="eight-groups", lanes=64, act_depth=256, mask_bits=16),
+    "eight-groups": ArrayConfig(
+        name="eight-groups", clusters=5, write_buses=2, lanes=64, act_depth=256, mask_bits=16
+    ),
 }
 SEEDS = {
-    "two-groups": range(100, 116),
+    "three-clusters": range(400, 420),
+    "two-groups": range(100, 112),
     "one-group": range(200, 208),
-    "eight-groups": range(300, 310),
+    "eight-groups": range(300, 308),
 }
 LIMITS = {
+    "three-clusters": {"max_width": 16, "max_macs": 200_000, "max_channels": 12},
     "two-groups": {"max_width": 16, "max_macs": 200_000, "max_channels": 12},
     "one-group": {
         "max_width": 8,
@@ -47,14 +52,14 @@ def environment(name: str, seeds) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", sorted(ARRAYS))
-def test_random_networks(cluster, name):
-    cluster(ARRAYS[name]).run(BENCH, environment(name, SEEDS[name]))
+def test_random_networks(device, name):
+    device(ARRAYS[name]).run(BENCH, environment(name, SEEDS[name]))
 
 
-def test_shipped_network(cluster):
+def test_shipped_network(device):
     """The trained network on two test images, on the array of the demo."""
     config = preset("arty-a7-35t")
-    cluster(config).run(
+    device(config).run(
         BENCH,
         {
             "PLUM_BENCH_CONFIG": json.dumps(config.as_dict()),
@@ -66,23 +71,21 @@ def test_shipped_network(cluster):
     )
 
 
-def test_planted_fault_is_found(cluster):
+def test_planted_fault_is_found(device):
     """The machine's memory is changed by one bit after the first layer."""
-    with pytest.raises(BenchFailure, match="vector 3 lane 1"):
-        cluster(ARRAYS["two-groups"]).run(
+    with pytest.raises(BenchFailure, match="cluster 0 vector 3 lane 1"):
+        device(ARRAYS["two-groups"]).run(
             BENCH, {**environment("two-groups", [100]), "PLUM_BENCH_FAULT": "1"}
         )
 
 
-def test_stopped_and_misprogrammed(cluster):
-    cluster(ARRAYS["two-groups"]).run(
-        CONTROL, {**environment("two-groups", []), "SEED": "20260802"}
-    )
+def test_stopped_and_misprogrammed(device):
+    device(ARRAYS["two-groups"]).run(CONTROL, {**environment("two-groups", []), "SEED": "20260802"})
 
 
-def test_planted_fault_in_host_access_is_found(cluster):
+def test_planted_fault_in_host_access_is_found(device):
     with pytest.raises(BenchFailure, match="expected ffffffff"):
-        cluster(ARRAYS["two-groups"]).run(
+        device(ARRAYS["two-groups"]).run(
             CONTROL,
             {
                 **environment("two-groups", []),
