@@ -14,9 +14,11 @@ from plum_host.protocol import MAX_PACKET_BYTES, Op, Space, Status
 from plum_hw.config import preset
 from plum_hw.golden.deframer import Deframer
 from plum_hw.golden.device import GoldenDevice
-from plum_hw.layouts import SPACE_BYTES, identity, space_words
+from plum_hw.layouts import LAYER_COUNTERS, SPACE_BYTES, identity, space_words
+from plum_hw.timing import LOAD, SETTLE
 
 TINY = preset("tiny")
+THREE = preset("tiny-3")
 
 
 def ask(device: GoldenDevice, body: bytes) -> bytes:
@@ -78,15 +80,15 @@ def test_deframer_agrees_with_cobs(packet: bytes, cut: int) -> None:
         (bytes([9, Op.ABORT]), Status.OK),
         (bytes([9, Op.RUN, 0]), Status.BAD_LENGTH),
         (struct.pack("<BBHH", 9, Op.RUN, 0, 0), Status.BAD_ADDRESS),
-        (struct.pack("<BBHH", 9, Op.RUN, TINY.program_depth - 1, 1), Status.BAD_ADDRESS),
+        (struct.pack("<BBHH", 9, Op.RUN, TINY.code_depth - 1, 1), Status.BAD_ADDRESS),
         (struct.pack("<BBHH", 9, Op.RUN, 0, 0xFFFF), Status.BAD_ADDRESS),
-        (read(Space.PROGRAM, 0, 0, 0), Status.OK),
-        (read(Space.PROGRAM, 0, TINY.program_depth, 1), Status.BAD_ADDRESS),
-        (read(Space.PROGRAM, 1, 0, 1), Status.BAD_ADDRESS),
-        (read(Space.PROGRAM, 0xFF, 0, 1), Status.BAD_ADDRESS),
-        (read(6, 0, 0, 1), Status.BAD_ADDRESS),
-        (read(Space.PROGRAM, 0, 0, 260), Status.BAD_LENGTH),
-        (read(Space.PROGRAM, 0, 0xFFFFFFFF, 2), Status.BAD_ADDRESS),
+        (read(Space.CODE, 0, 0, 0), Status.OK),
+        (read(Space.CODE, 0, TINY.code_depth, 1), Status.BAD_ADDRESS),
+        (read(Space.CODE, 1, 0, 1), Status.BAD_ADDRESS),
+        (read(Space.CODE, 0xFF, 0, 1), Status.BAD_ADDRESS),
+        (read(5, 0, 0, 1), Status.BAD_ADDRESS),
+        (read(Space.CODE, 0, 0, 260), Status.BAD_LENGTH),
+        (read(Space.CODE, 0, 0xFFFFFFFF, 2), Status.BAD_ADDRESS),
         (write(Space.TABLE, 0, 0, b"abc"), Status.BAD_LENGTH),
         (write(Space.RESULT, 0, 0, b"abcd"), Status.BAD_ADDRESS),
         (write(Space.ACTIVATION, 0xFF, 0, b"abcd"), Status.BAD_LENGTH),
@@ -99,12 +101,36 @@ def test_what_is_wrong_with_a_request_is_said(body: bytes, status: Status) -> No
 
 @pytest.mark.parametrize("space", [s for s in Space if s not in (Space.RESULT, Space.COUNTER)])
 def test_a_space_holds_what_is_written_up_to_its_last_word(space: Space) -> None:
-    device = GoldenDevice(TINY)
-    size, last = SPACE_BYTES[space], space_words(TINY)[space] - 1
+    device = GoldenDevice(THREE)
+    size, last = SPACE_BYTES[space], space_words(THREE)[space] - 1
     data = bytes(range(1, size + 1))
     assert ask(device, write(space, 0xFF, last, data)) == bytes([9, Status.OK])
-    assert ask(device, read(space, 0, last, 1)) == bytes([9, Status.OK]) + data
+    assert ask(device, write(space, 1, last, data[::-1])) == bytes([9, Status.OK])
+    for cluster, held in enumerate((data, data[::-1], data)):
+        assert ask(device, read(space, cluster, last, 1)) == bytes([9, Status.OK]) + held
     assert ask(device, write(space, 0xFF, last, 2 * data)) == bytes([9, Status.BAD_ADDRESS])
+    assert ask(device, read(space, 3, last, 1)) == bytes([9, Status.BAD_ADDRESS])
+    assert ask(device, write(space, 3, last, data)) == bytes([9, Status.BAD_ADDRESS])
+
+
+@pytest.mark.parametrize("space", [Space.RESULT, Space.COUNTER])
+def test_results_and_counters_are_of_the_device(space: Space) -> None:
+    device = GoldenDevice(THREE)
+    device.machine.results[2:4] = device.machine.counters[2:4] = (7, 9)
+    for cluster in range(3):
+        answer = ask(device, read(space, cluster, 2, 2))
+        assert answer == bytes([9, Status.OK]) + struct.pack("<II", 7, 9)
+    assert ask(device, read(space, 3, 2, 2)) == bytes([9, Status.BAD_ADDRESS])
+
+
+def test_a_run_answers_with_cycles_and_results() -> None:
+    """A descriptor of no passes in every cluster: a layer that takes its frame and no more."""
+    device = GoldenDevice(THREE)
+    frame = LOAD(THREE) + SETTLE(THREE)
+    answer = ask(device, struct.pack("<BBHH", 9, Op.RUN, 40, 2))
+    assert answer == bytes([9, Status.OK]) + struct.pack("<IH", 2 * frame, 0)
+    words = bytes([9, Status.OK]) + struct.pack("<II", frame, frame)
+    assert ask(device, read(Space.COUNTER, 0, LAYER_COUNTERS, 2)) == words
 
 
 def test_a_damaged_request_is_answered_with_its_number() -> None:
@@ -115,5 +141,7 @@ def test_a_damaged_request_is_answered_with_its_number() -> None:
 
 
 def test_a_program_that_no_compiler_makes_ends_in_an_answer() -> None:
-    answer = ask(GoldenDevice(TINY), struct.pack("<BBHH", 9, Op.RUN, 0, 1))
-    assert answer[:2] == bytes([9, Status.ABORTED])
+    device = GoldenDevice(TINY)
+    ask(device, write(Space.CODE, 0, 0, b"\xff" * 64))
+    answer = ask(device, struct.pack("<BBHH", 9, Op.RUN, 0, 1))
+    assert answer == bytes([9, Status.ABORTED])

@@ -230,9 +230,9 @@ class Machine:
         """
         entry = next(item for item in bundle.manifest["layers"] if item["name"] == layer)
         if entry["layout"] is None:
-            return self.results[: self.result_count].view(np.int32).copy()
+            return self.results[: bundle.manifest["output"]["shape"][0]].view(np.int32).copy()
+        layouts = [TensorLayout(**layout) for layout in entry["layout"]]
         try:
-            layouts = [TensorLayout(**layout) for layout in entry["layout"]]
             return read_tensor(self.activation, layouts)
         except MachineError as error:
             raise MachineError(f"layer {layer}: {error}") from None
@@ -241,31 +241,31 @@ class Machine:
 def read_tensor(
     activation: NDArray[np.uint8], layouts: Sequence[TensorLayout]
 ) -> NDArray[np.uint8]:
-    """A tensor (C, H, W) from activation memories [clusters, vectors, lanes], from copies that hold
-    all of it together.
+    """A tensor (C, H, W) from activation memories [clusters, vectors, lanes].
+
+    layouts : of copies that hold it together
 
     Raises `MachineError` if a pixel is stored with different values.
     """
-    shape = layouts[0].channels, layouts[0].height, layouts[0].width
-    result = np.zeros(shape[0] * shape[1] * shape[2], np.uint8)
-    places = [
-        (cluster, layout.base, layout.pixel_map(activation.shape[2], cluster // layout.copies))
-        for layout in layouts
-        for cluster in range(layout.parts * layout.copies)
-    ]
-    for last in (False, True):
-        for cluster, base, pixels in places:
-            held = activation[cluster, base : base + len(pixels)]
-            pixel, value = pixels[pixels >= 0], held[pixels >= 0]
-            if not last:
-                result[pixel] = value
-                continue
-            wrong = np.flatnonzero(value != result[pixel])
-            if len(wrong):
-                channel, place = divmod(int(pixel[wrong[0]]), shape[1] * shape[2])
-                raise MachineError(
-                    f"cluster {cluster} holds {value[wrong[0]]} for channel {channel}, row "
-                    f"{place // shape[2]}, column {place % shape[2]}; another place holds "
-                    f"{result[pixel[wrong[0]]]}"
-                )
-    return result.reshape(shape)
+    held: list[tuple[int, NDArray[Any], NDArray[Any]]] = []  # cluster, pixels, their values
+    for layout in layouts:
+        vectors = slice(layout.base, layout.base + layout.vectors)
+        for part in range(layout.parts):
+            pixels = layout.pixel_map(activation.shape[2], part)
+            inside = pixels >= 0
+            for cluster in range(part * layout.copies, (part + 1) * layout.copies):
+                held.append((cluster, pixels[inside], activation[cluster, vectors][inside]))
+    shape = (layouts[0].channels, layouts[0].height, layouts[0].width)
+    result = np.zeros(shape, np.uint8)
+    for _, pixels, values in held:
+        result.reshape(-1)[pixels] = values
+    for cluster, pixels, values in held:
+        wrong = np.flatnonzero(values != result.reshape(-1)[pixels])
+        if len(wrong):
+            place = np.unravel_index(int(pixels[wrong[0]]), shape)
+            channel, row, column = (int(number) for number in place)
+            raise MachineError(
+                f"cluster {cluster} holds {values[wrong[0]]} for channel {channel}, row {row}, "
+                f"column {column}; another place holds {result[place]}"
+            )
+    return result

@@ -21,9 +21,7 @@ from plum_hw.ir import (
     Shape,
 )
 
-ROOMY = ArrayConfig(
-    name="roomy", act_depth=4096, weight_depth=65536, program_depth=4096, table_depth=8192
-)
+ROOMY = ArrayConfig(name="roomy", act_depth=4096, code_depth=65536, table_depth=8192)
 
 
 def array(**knobs: Any) -> ArrayConfig:

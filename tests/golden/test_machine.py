@@ -1,12 +1,15 @@
 """Golden machine == golden reference, layer by layer, for every op and many arrays."""
 
+import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from plum_host.bundle import Bundle
 from plum_hw.compiler import check_network, compile_network
+from plum_hw.compiler.layout import TensorLayout
 from plum_hw.config import ArrayConfig
 from plum_hw.golden.diverge import compare, machine_divergence
 from plum_hw.golden.machine import AddressError, Machine, MachineError
@@ -33,9 +36,16 @@ def check(network: Network, config: ArrayConfig, seed: int = 0, images: int = 3)
     for image in random_images(network, images, seed):
         found = machine_divergence(network, bundle, image, machine)
         assert found is None, f"seed {seed}, {config}: {found}"
-        assert not machine.overflows
-    assert machine.counters[Counter.CYCLES] == bundle.manifest["predicted_cycles"]
+    cycles = machine.run_image(bundle, image)
+    assert not machine.overflows
+    assert cycles == bundle.manifest["predicted_cycles"]
     return bundle
+
+
+def clustered(rng: np.random.Generator, config: ArrayConfig) -> ArrayConfig:
+    """The same array with some clusters."""
+    buses = int(rng.choice([b for b in (1, 2, 4, 8) if b <= config.groups]))
+    return replace(config, clusters=int(rng.integers(1, 7)), write_buses=buses)
 
 
 def varied(network: Network, seed: int = 0) -> None:
@@ -48,7 +58,7 @@ def varied(network: Network, seed: int = 0) -> None:
 def test_random_networks_on_random_arrays(seed):
     rng = np.random.default_rng(seed)
     for attempt in range(seed, seed + 10_000, 1000):
-        config = draw_array(rng)
+        config = clustered(rng, draw_array(rng))
         network = random_network(
             attempt,
             max_width=min(config.lanes, 32),
@@ -70,7 +80,7 @@ def test_convolutions_of_every_scheme(scheme, stride, depthwise, lanes):
     net.conv(8, 1, density=0.8, scheme="int", bits=3)
     net.conv(8, stride=stride, scheme=scheme, depthwise=depthwise, window=not depthwise)
     varied(net.network())
-    check(net.network(), array(lanes=lanes))
+    check(net.network(), array(lanes=lanes, clusters=max(1, 48 // lanes)))
 
 
 @pytest.mark.parametrize("kernel", [(1, 1), (2, 3), (3, 1), (4, 4), (5, 5), (7, 7), (1, 7)])
@@ -87,6 +97,7 @@ def test_kernels_strides_and_paddings(kernel, stride, pad):
     net.conv(5, kernel, stride=stride, padding=padding)
     net.conv(3, 1, density=1.0)
     check(net.network(), array(lanes=64, reach=7))
+    check(net.network(), array(lanes=32, reach=7, clusters=5))
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
@@ -110,6 +121,7 @@ def test_pools(op, kernel, stride, padding):
         net.pool(op, kernel, stride, padding)
     net.pool(op, (net.shape(net.last)[1], net.shape(net.last)[2]), 8)
     check(net.network(), array(lanes=32, reach=4))
+    check(net.network(), array(lanes=16, reach=4, clusters=3))
 
 
 @pytest.mark.parametrize("lanes", [8, 16, 32, 64])
@@ -122,7 +134,8 @@ def test_additions_and_residuals(lanes):
     net.add(net.last, first)
     net.add(net.last, net.last)
     varied(net.network())
-    check(net.network(), array(lanes=lanes))
+    for clusters in (1, 4):
+        check(net.network(), array(lanes=lanes, clusters=clusters))
 
 
 @pytest.mark.parametrize("logits", [False, True])
@@ -132,7 +145,8 @@ def test_dense_layers_in_a_row(side, logits):
     net.dense(9, logits=False)
     net.dense(7, logits=False, scheme="ternary", window=True)
     net.dense(4, logits=logits)
-    check(net.network(), array(lanes=32))
+    for clusters in (1, 4):
+        check(net.network(), array(lanes=32, clusters=clusters))
 
 
 def test_a_dense_layer_on_a_map_feeds_any_reader():
@@ -161,30 +175,68 @@ def test_extreme_weights():
         check(net.network(), array(lanes=16))
 
 
-def test_maps_and_narrow_activations():
+@pytest.mark.parametrize("clusters", [1, 3])
+def test_maps_and_narrow_activations(clusters):
     net = Builder((2, 10, 10), bits=3)
     net.conv(4, out_bits=1)
     net.conv(4, stride=2, out_bits=5)
-    config = array(lanes=32, act_bits=5)
+    config = array(lanes=32, act_bits=5, clusters=clusters)
     bundle = check(net.network(), config)
     machine = loaded(config, bundle)
     image = random_images(net.network(), 3, 1)[2]
     machine.run_image(bundle, image)
-    space, address, words = bundle.output_range
-    output = bundle.unpack_output(machine.read(space, address, words))
-    assert (output == Reference(net.network()).run(image[None])[0]).all()
+    expected = Reference(net.network()).run(image[None])[0]
+    assert (output_of(machine, bundle) == expected).all()
+
+
+def output_of(machine: Machine, bundle: Bundle) -> Any:
+    """The output as the host reads it."""
+    ranges = bundle.output_ranges
+    data = b"".join(machine.read(space, address, words, n) for space, n, address, words in ranges)
+    return bundle.unpack_output(data)
 
 
 def test_depths_that_are_no_powers_of_two():
     network = residual_network()
-    check(network, array(lanes=32, act_depth=700, table_depth=3000, weight_depth=3000))
+    check(network, array(lanes=32, act_depth=700, table_depth=3000, code_depth=3000))
+    check(network, array(lanes=16, clusters=3, act_depth=700, table_depth=300, code_depth=700))
+
+
+def test_networks_in_parts():
+    """What does not fit is loaded part after part, for every image."""
+    network = residual_network()
+    config = array(lanes=16, clusters=3, write_buses=2, table_depth=300, code_depth=200)
+    bundle = check(network, config)
+    assert len(bundle.parts) > 2
+    machine = Machine(config)
+    images = random_images(network, 3, 0)
+    for image, expected in zip(images, Reference(network).run(images), strict=True):
+        machine.run_image(bundle, image)
+        assert (output_of(machine, bundle) == expected).all()
+    last = bundle.manifest["layers"][-bundle.parts[-1] :]
+    assert machine.counters[Counter.CYCLES] == sum(layer["cycles"] for layer in last)
+
+
+def test_a_run_of_the_first_layers_stops_there():
+    network = residual_network()
+    for config in (array(lanes=32), array(lanes=16, clusters=3, code_depth=200)):
+        bundle = compile_network(network, config)
+        machine = loaded(config, bundle)
+        image = random_images(network, 1, 0)[0]
+        expected = Reference(network).layers(image[None])
+        for number, layer in enumerate(bundle.manifest["layers"]):
+            cycles = machine.run_image(bundle, image, number + 1)
+            if layer["name"] in expected:  # a step that completes a layer
+                assert (machine.tensor(bundle, layer["name"]) == expected[layer["name"]][0]).all()
+            layers = bundle.manifest["layers"][: number + 1]
+            assert cycles == sum(layer["cycles"] for layer in layers)
 
 
 # ---- what the machine keeps ------------------------------------------------------------------
 
 
 def test_counters_and_results_of_a_run():
-    network, config = residual_network(), array(lanes=32, layer_counters=16)
+    network, config = residual_network(), array(lanes=32, clusters=2, layer_counters=16)
     bundle = compile_network(network, config)
     machine = loaded(config, bundle)
     image = random_images(network, 1, 5)[0]
@@ -200,8 +252,7 @@ def test_counters_and_results_of_a_run():
         assert counters[counter] == sum(layer[key] for layer in layers)
     assert counters[LAYER_COUNTERS:].tolist()[: len(layers)] == [item["cycles"] for item in layers]
     assert machine.result_count == 10
-    output = bundle.unpack_output(machine.read(*bundle.output_range))
-    assert (output == Reference(network).run(image[None])[0]).all()
+    assert (output_of(machine, bundle) == Reference(network).run(image[None])[0]).all()
 
 
 def test_a_second_run_gives_the_same():
@@ -216,35 +267,36 @@ def test_a_second_run_gives_the_same():
 
 
 def test_memories_read_what_was_written_in_their_width():
-    config = array(lanes=16, mask_bits=8, act_bits=4, act_depth=100)
+    config = array(lanes=16, clusters=2, act_bits=4, act_depth=100)
     machine = Machine(config)
     words = np.array([0xFFFFFFFF, 0x12345678], np.uint32)
-    for space, mask in (
-        (Space.PROGRAM, 0xFFFFFFFF),
-        (Space.TABLE, 0xFFFFFFFF),
-        (Space.WEIGHT, 255),
-    ):
+    for space in (Space.CODE, Space.TABLE):
         machine.write(space, 3, words)
-        assert np.frombuffer(machine.read(space, 3, 2), "<u4").tolist() == (words & mask).tolist()
-    machine.write(Space.ACTIVATION, 5, bytes(range(16)))
-    assert machine.read(Space.ACTIVATION, 5, 2) == bytes(x & 15 for x in range(16))
-    assert machine.activation[2].tolist() == [0] * 8 + list(range(8))
+        machine.write(space, 4, words, 1)
+        assert np.frombuffer(machine.read(space, 3, 2), "<u4").tolist() == words.tolist()
+        assert np.frombuffer(machine.read(space, 4, 2, 1), "<u4").tolist() == words.tolist()
+    machine.write(Space.ACTIVATION, 5, bytes(range(16)), 1)
+    assert machine.read(Space.ACTIVATION, 5, 2, 1) == bytes(x & 15 for x in range(16))
+    assert machine.activation[1, 2].tolist() == [0] * 8 + list(range(8))
+    assert not machine.activation[0].any()
 
 
 @pytest.mark.parametrize(
-    ("space", "address", "count", "message"),
+    ("space", "address", "count", "cluster", "message"),
     [
-        (Space.ACTIVATION, 199, 2, "words 199 to 200 of ACTIVATION; it has 200"),
-        (Space.PROGRAM, -1, 1, "words -1 to -1 of PROGRAM"),
-        (9, 0, 1, "space is 9; it must be 0 to 5"),
+        (Space.ACTIVATION, 199, 2, 0, "words 199 to 200 of ACTIVATION; it has 200"),
+        (Space.CODE, -1, 1, 0, "words -1 to -1 of CODE"),
+        (9, 0, 1, 0, "space is 9; it must be 0 to 4"),
+        (Space.TABLE, 0, 1, 2, "cluster is 2; it must be 0 to 1"),
+        (Space.COUNTER, 0, 1, -1, "cluster is -1"),
     ],
 )
-def test_accesses_outside_are_refused(space, address, count, message):
-    machine = Machine(array(lanes=16, act_depth=100))
+def test_accesses_outside_are_refused(space, address, count, cluster, message):
+    machine = Machine(array(lanes=16, clusters=2, act_depth=100))
     with pytest.raises(AddressError, match=message):
-        machine.read(space, address, count)
+        machine.read(space, address, count, cluster)
     with pytest.raises(AddressError):
-        machine.write(space, address, bytes(8 * count))
+        machine.write(space, address, bytes(8 * count), cluster)
 
 
 def test_writes_of_half_words_or_to_results_are_refused():
@@ -266,20 +318,39 @@ def fault_network() -> Network:
     return net.network()
 
 
-def test_a_flipped_weight_is_found_in_its_layer():
-    network, config = fault_network(), array(lanes=16)
-    bundle = compile_network(network, config)
+@pytest.mark.parametrize("clusters", [1, 3])
+def test_a_flipped_weight_is_found_in_its_layer(clusters):
+    network, config = fault_network(), array(lanes=16, clusters=clusters)
+    bundle = compile_network(network, config, 1)
     machine = loaded(config, bundle)
     image = random_images(network, 3, 0)[2]
     assert machine_divergence(network, bundle, image, machine) is None
-    pointer = layer_layout(config).unpack(
-        bundle.program[0][layer_layout(config).words :][: layer_layout(config).words].tolist()
-    )["weight_ptr"]
-    machine.write(Space.WEIGHT, pointer, np.array([bundle.weight[0][pointer] ^ 0b110], np.uint32))
+    cluster = clusters - 1
+    code = bundle.code[0][cluster]
+    pointer = fields_of(bundle, config, cluster)["weight_ptr"]
+    machine.write(Space.CODE, pointer, np.array([code[pointer] ^ 0b110], np.uint32), cluster)
     found = machine_divergence(network, bundle, image, machine)
     assert found is not None
-    assert (found.layer, found.channel) == ("conv1", 0)
-    assert str(found).startswith("layer conv1: channel 0, row ")
+    assert found.layer == "conv1"
+    assert re.match("layer conv1: channel ., row ", str(found))
+
+
+def test_clusters_that_should_hold_the_same_are_compared():
+    network, config = fault_network(), array(lanes=16, clusters=3)
+    bundle = compile_network(network, config)
+    machine = loaded(config, bundle)
+    image = random_images(network, 3, 0)[2]
+    machine.run_image(bundle, image, 1)
+    (layout,) = [TensorLayout(**item) for item in bundle.manifest["layers"][0]["layout"]]
+    held = layout.pixel_map(config.lanes, layout.parts - 1)
+    # A pixel that another cluster, or a halo, holds too.
+    elsewhere = [layout.pixel_map(config.lanes, part) for part in range(layout.parts - 1)]
+    assert layout.copies > 1 or elsewhere
+    shared = held >= 0 if layout.copies > 1 else (held >= 0) & np.isin(held, elsewhere)
+    vector, lane = np.argwhere(shared)[0]
+    machine.activation[layout.parts * layout.copies - 1, layout.base + vector, lane] ^= 1
+    with pytest.raises(MachineError, match=r"layer conv0: cluster . holds .*; another place holds"):
+        machine.tensor(bundle, "conv0")
 
 
 def test_compare_names_the_first_element():
@@ -315,34 +386,36 @@ def test_overflows_wrap_and_are_reported():
         assert machine_divergence(network, bundle, image, machine) is not None
 
 
+def fields_of(bundle: Bundle, config: ArrayConfig, cluster: int = 0) -> dict[str, int]:
+    """The second layer's descriptor."""
+    layout = layer_layout(config)
+    return layout.unpack(bundle.code[0][cluster][layout.words : 2 * layout.words].tolist())
+
+
 def rewritten(bundle: Bundle, config: ArrayConfig, **fields: int) -> Machine:
     """A machine with fields of the second layer's descriptor changed."""
     machine = loaded(config, bundle)
     layout = layer_layout(config)
-    values = layout.unpack(bundle.program[0][layout.words : 2 * layout.words].tolist())
-    words = np.array(layout.pack(**{**values, **fields}), np.uint32)
-    machine.write(Space.PROGRAM, layout.words, words)
+    words = np.array(layout.pack(**{**fields_of(bundle, config), **fields}), np.uint32)
+    machine.write(Space.CODE, layout.words, words, 0)
     return machine
 
 
 def test_programs_that_depend_on_the_pipeline_are_refused():
+    """Others in `tests.golden.test_programs`."""
     network, config = fault_network(), array(lanes=16)
     bundle = compile_network(network, config)
     image = random_images(network, 1, 0)[0]
-    layout = layer_layout(config)
-    values = layout.unpack(bundle.program[0][layout.words : 2 * layout.words].tolist())
+    values = fields_of(bundle, config)
     machine = rewritten(bundle, config, out_base=values["in_base"])
-    with pytest.raises(MachineError, match="reads activations that it has written"):
-        machine.run_image(bundle, image)
-    machine = rewritten(bundle, config, residual=1, res_base=values["out_base"], res_step=0)
-    with pytest.raises(MachineError, match="reads a residual that it has written"):
+    with pytest.raises(MachineError, match="reads activations that the layer has written"):
         machine.run_image(bundle, image)
     machine = loaded(config, bundle)
     segment = segment_layout(config)
-    first = segment.unpack([int(bundle.program[0][values["segment_ptr"]])])
+    first = segment.unpack([int(bundle.code[0][0][values["segment_ptr"]])])
     word = np.array(segment.pack(**{**first, "start": 2}), np.uint32)
-    machine.write(Space.PROGRAM, values["segment_ptr"], word)
-    with pytest.raises(MachineError, match="adds to what the last filter left"):
+    machine.write(Space.CODE, values["segment_ptr"], word)
+    with pytest.raises(MachineError, match="adds to what the last filter"):
         machine.run_image(bundle, image)
     machine = rewritten(bundle, config, scatter_ptr=0)
     machine.write(Space.TABLE, 0, np.zeros(config.table_depth, np.uint32))
