@@ -128,7 +128,7 @@ def simple(rng: random.Random, sequence: int) -> bytes:
             bytes([sequence]),
             struct.pack("<BBHH", sequence, Op.RUN, 0, 0),
             struct.pack("<BBHH", sequence, Op.RUN, 5, 0xFFFF),
-            struct.pack("<BBHH", sequence, Op.RUN, CONFIG.program_depth, 1),
+            struct.pack("<BBHH", sequence, Op.RUN, CONFIG.code_depth, 1),
             struct.pack("<BBH", sequence, Op.RUN, 0),
         ]
     )
