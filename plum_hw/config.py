@@ -26,8 +26,8 @@ class ArrayConfig:
     ----------
     name : preset name, for people; not part of the digest
     clusters : clusters of lanes, each with its own memories and program
-    write_buses : buses that carry every write of activations to all clusters; bus i carries the
-        groups whose number is i modulo write_buses
+    write_buses : buses that carry every write of activations to all clusters; each carries the
+        groups of its own (`bus_of`)
     lanes : pixels that one cluster adds in a cycle (a *vector*)
     group_lanes : lanes that the drain, the requantizer and a memory write handle in a cycle
     act_bits : width of a stored activation
@@ -109,6 +109,14 @@ class ArrayConfig:
     def groups(self) -> int:
         """Lane groups in a vector; also the cycles of one drain."""
         return self.lanes // self.group_lanes
+
+    def bus_of(self, group: int) -> int:
+        """The write bus that carries a lane group. Buses change places from one run of groups to
+        the next, so that groups half a vector apart, which are often written together, have
+        different ones.
+        """
+        buses = self.write_buses
+        return (group + buses // 2 * (group // buses)) % buses
 
     @property
     def act_addr_bits(self) -> int:

@@ -144,7 +144,7 @@ def emission_cycles(config: ArrayConfig, targets: Sequence[int], terms: int) -> 
 
     targets : groups that the entries write; terms : 1 + window + residual
     """
-    slots = _Slots(config, 0, [group % config.write_buses for group in targets], terms)
+    slots = _Slots(config, 0, [config.bus_of(group) for group in targets], terms)
     walk = min(slots.finish(first) - first for first in range(config.clusters))
     return FIRST_STEP + walk + NEXT_EMISSION
 
@@ -331,7 +331,7 @@ def _buses(config: ArrayConfig, code: LayerCode) -> list[tuple[int, ...]]:
         return []
     if fields["reduce"] and fields["wide"]:
         return [(0,)] * fields["vectors"]
-    buses = (code.entries["target"] % config.write_buses).tolist()
+    buses = [config.bus_of(target) for target in code.entries["target"].tolist()]
     ends = (np.flatnonzero(code.entries["last"]) + 1).tolist()
     lists = [tuple(buses[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
     return lists * (fields["vectors"] if fields["reduce"] else 1)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from plum_hw.config import ArrayConfig
 from plum_hw.ir import Layer, Network, WeightLayer
 from plum_hw.layouts import Select
+from plum_hw.timing import FIRST_STEP
 
 from .assign import assign_filters, makespan
 from .columns import Weights, flipped_filters, layer_weights
@@ -25,8 +27,6 @@ from .scatter import Entry, Scatter, scatter_lists
 from .segments import Masks, build_masks
 from .split import Placement, place_network
 
-#: Lane groups of a vector that are written more than once, about, for each that is written.
-_HALO_SHARE = 0.25
 #: Cycles of a step besides its work, about.
 _STEP_CYCLES = 50
 
@@ -116,7 +116,8 @@ class _Planner:
         self.network = network
         self.config = config
         self.problems: list[Problem] = []
-        self._masks: dict[tuple[str, str], Masks | None] = {}
+        self._masks: dict[str, Masks | None] = {}
+        self._costs: dict[tuple[Any, ...], int] = {}
 
     def plan(self) -> tuple[Plan | None, list[Problem]]:
         network, config = self.network, self.config
@@ -204,7 +205,7 @@ class _Planner:
     def _estimate(self, geometry: Geometry) -> Masks | None:
         """Masks of a layer with some layout of its input: the number of beats is always the same."""
         # A dense layer's beats depend on the rows of its input's layout.
-        key = (geometry.layer.name, "")
+        key = geometry.layer.name
         if key not in self._masks:
             source = (
                 plain_layout(self.config, geometry.in_shape, geometry.layer.name)
@@ -218,21 +219,27 @@ class _Planner:
                 self._masks[key] = None
         return self._masks[key]
 
-    def _cost(self, regions: Sequence[Geometry]) -> int:
-        """About the cycles of a layer."""
-        return sum(self._region_cost(geometry) + _STEP_CYCLES for geometry in regions)
-
-    def _region_cost(self, geometry: Geometry) -> int:
-        """About the cycles of a region: the beats of its filters, or their drains or writes where
-        these take longer.
+    def _cost(self, regions: Sequence[Geometry], outputs: Sequence[TensorLayout]) -> int:
+        """About the cycles of a layer that writes these copies: the beats of its filters, or their
+        drains or writes where these take longer.
         """
+        name, config = regions[0].layer.name, self.config
+        vectors = sum(geometry.parts * geometry.tiling.rows for geometry in regions)
+        entries = max(1, round(sum(_entries(config, each) for each in outputs) / vectors))
+        key = (name, tuple((each.parts, each.first, each.count) for each in regions), entries)
+        if key not in self._costs:
+            self._costs[key] = sum(
+                self._region_cost(geometry, entries) + _STEP_CYCLES for geometry in regions
+            )
+        return self._costs[key]
+
+    def _region_cost(self, geometry: Geometry, entries: int) -> int:
         config = self.config
         masks = self._estimate(geometry)
         assert masks is not None
         drains = sum(segment.drain for segment in masks.segments) * config.groups
         terms = len(geometry.layer.inputs) + bool(masks.window_segments)
-        turn = max(terms, -(-config.clusters // config.write_buses))
-        writes = int(config.groups * turn * (1 + _HALO_SHARE * (geometry.kernel[0] > 1)))
+        writes = FIRST_STEP + int(entries * max(terms, config.clusters / config.write_buses))
         beats = np.maximum(masks.beats(), max(drains, writes))
         if masks.shared:
             beats = np.repeat(beats, geometry.out_shape[0])
@@ -297,6 +304,12 @@ class _Planner:
             return [Scatter((((entry,),),), self.config.clusters if everywhere else 0)]
         terms = len(geometry.layer.inputs) + bool(_window(geometry.layer))
         return scatter_lists(self.config, regions, outputs, outputs[0].base, terms)
+
+
+def _entries(config: ArrayConfig, layout: TensorLayout) -> int:
+    """Writes of a copy, for each filter: each group, or each half where columns have phases."""
+    rows = layout.parts * layout.strips * (layout.halo_top + layout.rows + layout.halo_bottom)
+    return layout.phases**2 * rows * layout.tiling.strip_groups(config)
 
 
 def _window(layer: Layer) -> bool:

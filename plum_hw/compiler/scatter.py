@@ -140,7 +140,7 @@ def _in_turn(config: ArrayConfig, entries: Iterator[Entry], terms: int) -> list[
     buses, clusters = config.write_buses, config.clusters
     waiting: list[list[Entry]] = [[] for _ in range(buses)]
     for entry in entries:
-        waiting[entry.target % buses].append(entry)
+        waiting[config.bus_of(entry.target)].append(entry)
     order: list[Entry] = []
     time = 0
     while any(waiting):
