@@ -122,7 +122,7 @@ def result(case: Case, *, simulated: bool = False) -> dict[str, Any]:
         bound[layer["bound_by"]] = bound.get(layer["bound_by"], 0) + layer["cycles"]
     entry["bound"] = dict(sorted(bound.items()))
     entry["fixed_cycles"] = sum(
-        layer["cycles"] for layer in report["layers"] if layer["name"] in fixed
+        layer["cycles"] for layer in report["layers"] if _base_name(layer["name"]) in fixed
     )
     entry["stalls"] = {
         kind: sum(layer["stalls"][kind] for layer in report["layers"])
@@ -134,6 +134,11 @@ def result(case: Case, *, simulated: bool = False) -> dict[str, Any]:
         measured = bench.simulate(network, bundle, seed=case.options.seed)
         entry.update({key: measured[key] for key in _SIMULATED_KEYS})
     return entry
+
+
+def _base_name(step: str) -> str:
+    """The network's layer that a step of the program works for: a region of its rows, a copy."""
+    return step.split(".rows-")[0].removesuffix(".copy")
 
 
 def _fixed_layers(network: Network, options: Options) -> set[str]:

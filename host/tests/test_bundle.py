@@ -54,7 +54,7 @@ LAYER = {
     "lane_use": 0.5,
     "bound_by": "lanes",
     "split": [2, 1],
-    "layout": {"base": 3, "cleared": False},
+    "layout": [{"base": 3, "cleared": False}],
 }
 
 
@@ -344,6 +344,9 @@ def changed(kind: str, **values: Any) -> bytes:
         ({"parts__1__layers": 0}, r"parts\[1\]: layers is 0; it must be .* 1 to 2"),
         ({"layers__0__split": [1]}, "it must be two integers, of rows and filters"),
         ({"layers__0__split": [2, 2]}, "filter parts is 2; it must be an integer from 1 to 1"),
+        ({"layers__0__layout": []}, r"layout is \[\]; it must be a list of 1 to 64 objects"),
+        ({"layers__0__layout": [1]}, "layout is 1, not an object"),
+        ({"layers__0__layout__0__base": -1}, r"layers\[0\]: base is -1"),
         ({"layers__0__group": 3}, r"group is 3; it must be an integer from 1 to 2"),
         ({"input__shape": [1, 1, 3]}, "input_map holds -1 to 5; it may hold -1 to 2"),
         ({"input__words": 5}, r"input_map has shape \(2, 32\) and must have \(2, 40\)"),

@@ -26,7 +26,7 @@ from plum_hw.golden.device import GoldenDevice
 from plum_hw.layouts import SPACE_BYTES, space_words
 
 from .faults import BadLine, Scripted
-from .work import TINY, Work, logits_work, map_work, parts_work, spread_work
+from .work import TINY, Work, clusters_work, logits_work, map_work, parts_work
 
 
 @pytest.fixture
@@ -96,10 +96,11 @@ def test_a_network_runs(session: Session, logits: Work, feature_map: Work) -> No
         assert sum(session.layer_cycles()) == predicted
 
 
-@pytest.mark.parametrize("make", [spread_work, parts_work])
+@pytest.mark.parametrize("make", [clusters_work, parts_work])
 def test_a_network_runs_on_clusters_and_in_parts(make: Callable[[], Work]) -> None:
     work = make()
-    assert len(work.bundle.parts) > 1 or len(work.bundle.output_ranges) > 1
+    assert work.bundle.manifest["config"]["clusters"] > 1
+    assert (len(work.bundle.parts) > 1) == (make is parts_work)
     device = GoldenDevice(ArrayConfig.from_dict(work.bundle.manifest["config"]))
     with Session(InProcessTransport("golden", device), timeout=0.02) as session:
         session.load(work.bundle)
