@@ -12,8 +12,8 @@ from cocotb.triggers import ClockCycles, FallingEdge, First
 
 from plum_hw.compiler import compile_network
 from plum_hw.config import ArrayConfig
-from plum_hw.golden.machine import Machine
 from plum_hw.gateware.link.host_port import READ_CYCLES
+from plum_hw.golden.machine import Machine
 from plum_hw.ir.random import random_images
 from plum_hw.layouts import (
     LAYER_COUNTERS,
@@ -192,7 +192,9 @@ async def an_emission_that_meets_another_is_noticed(dut) -> None:
                     word = segment.pack(**(values | {"op": DrainOp.ADD}))[0]
                     await bench.write(Space.CODE, place, word.to_bytes(4, "little"), 0)
             await bench.start(number * layout.words, 1)
-            assert await ends(bench, 100_000)
+            # What was lost may be waited for.
+            if not await ends(bench, 20_000):
+                await abort(bench)
             found += int(dut.error.value)
             await good.check(f"seed {seed}, after an error in {layer['name']}")
     assert found >= 2, f"{found} layers were bound by the emitter"
