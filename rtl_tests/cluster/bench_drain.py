@@ -10,7 +10,6 @@ import cocotb
 import numpy as np
 
 from plum_hw.layouts import DrainOp
-from plum_hw.timing import drain_latency
 from rtl_tests.cluster.blocks import BlockBench
 
 BANKS = 4
@@ -84,7 +83,7 @@ async def drain(
         bank = job["bank"]
         reader.sums[bank] = drained(reader.sums[bank], v, job["op"], config.sum_bits)
         reader.written[bank] = True
-        reader.settled[bank] = bench.cycles + drain_latency(config)
+        reader.settled[bank] = bench.cycles + bench.block.LATENCY
         bench.set(start=1, job=job, snapshot=snapshot)
         await bench.cycle()
         # The job is there with the strobe only.
@@ -97,20 +96,33 @@ async def drain(
     assert reader.checked
 
 
-def random_jobs(bench: BlockBench, count: int) -> list[dict[str, Any]]:
-    """Jobs of all kinds, each bank's first one a SET."""
+def random_jobs(bench: BlockBench, count: int) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Jobs of all kinds and their snapshots, each bank's first one a SET.
+
+    MAX is of activations only: what it meets in a bank are others, and none is negated.
+    """
     rng, reach = bench.rng, bench.config.reach
     jobs = []
+    snapshots = random_snapshots(bench, count)
+    small = [False] * BANKS
     for number in range(count):
+        bank = rng.randrange(BANKS) if number >= BANKS else number
+        ops = [op for op in DrainOp if op != DrainOp.MAX or small[bank]]
+        op = DrainOp.SET if number < BANKS else rng.choice([ops[-1], rng.choice(ops)])
+        small[bank] = op == DrainOp.MAX or (op == DrainOp.SET and rng.random() < 0.7)
+        if small[bank]:
+            snapshots[number] >>= bench.config.acc_bits - bench.config.act_bits
+            # Neighbours in size.
+            snapshots[number][::3] = snapshots[number - 1][::3] % (1 << bench.config.act_bits)
         jobs.append(
             {
                 "shift": rng.choice([-reach, 0, reach, rng.randint(-reach, reach)]),
-                "op": DrainOp.SET if number < BANKS else rng.choice(list(DrainOp)),
-                "negate": rng.randrange(2),
-                "bank": rng.randrange(BANKS) if number >= BANKS else number,
+                "op": op,
+                "negate": 0 if small[bank] else rng.randrange(2),
+                "bank": bank,
             }
         )
-    return jobs
+    return jobs, snapshots
 
 
 def random_snapshots(bench: BlockBench, count: int) -> np.ndarray:
@@ -128,8 +140,9 @@ async def sums(dut, gap: float, edges: str) -> None:
     bench = BlockBench(dut, "drain", gap)
     every = (1 << bench.config.groups) - 1
     left_edge = {"none": 0, "all": every}.get(edges, bench.rng.getrandbits(bench.config.groups))
-    jobs = random_jobs(bench, 150)
-    await drain(bench, jobs, random_snapshots(bench, len(jobs)), left_edge)
+    jobs, snapshots = random_jobs(bench, 200)
+    assert {int(job["op"]) for job in jobs} == set(DrainOp)
+    await drain(bench, jobs, snapshots, left_edge)
 
 
 @cocotb.test()

@@ -8,6 +8,7 @@ from typing import Any
 import cocotb
 
 from plum_hw.config import SHIFTS
+from plum_hw.layouts import Select
 from rtl_tests.cluster.blocks import BlockBench
 
 
@@ -27,13 +28,18 @@ def extreme(rng: random.Random, bits: int) -> int:
     return rng.choice([-half, half - 1, 0, 1, -1, small, small, rng.randrange(-half, half)])
 
 
+def placed(y: list[int], select: int, count: int) -> list[int]:
+    """The outputs below `count` as a scatter entry writes them; half of them stand twice."""
+    kept = [value if lane < count else 0 for lane, value in enumerate(y)]
+    return kept if select == Select.STRAIGHT else kept[select == Select.ODD :: 2] * 2
+
+
 class Outputs:
     """Notes what comes out, with its cycle."""
 
     def __init__(self, bench: BlockBench) -> None:
         self._bench = bench
         self.y: list[tuple[int, list[int]]] = []
-        self.totals: list[tuple[int, int]] = []
         bench.parts.append(self)
 
     def drive(self) -> None:
@@ -42,8 +48,6 @@ class Outputs:
     def sample(self) -> None:
         if self._bench.get("y_valid"):
             self.y.append((self._bench.cycles, self._bench.get("y")))
-        if self._bench.get("total_valid"):
-            self.totals.append((self._bench.cycles, self._bench.get("total")))
 
 
 Terms = list[tuple[list[int], int]]  # operands and factor of each step
@@ -60,65 +64,78 @@ def random_terms(bench: BlockBench, count: int) -> Terms:
     ]
 
 
+def expected_output(bench: BlockBench, terms: Terms, values: dict[str, Any]) -> list[int]:
+    """Output of these terms, before it is put in place; of a reduction the one of lane 0."""
+    config = bench.config
+    lanes = [sum(factor * operand[lane] for operand, factor in terms) for lane in range(8)]
+    if values["reduce"]:
+        lanes = [sum(lanes), *[0] * 7]
+    totals = [signed(lane + values["bias"], config.bias_bits) for lane in lanes]
+    if values["wide"]:
+        word = totals[0] % (1 << 32)
+        return [word >> config.act_bits * lane & (1 << config.act_bits) - 1 for lane in range(8)]
+    return [clamped(total, values["shift"], values["out_bits"]) for total in totals]
+
+
 async def requantize(
     bench: BlockBench, outputs: Outputs, items: list[Terms], values: dict[str, Any]
 ) -> None:
     """Outputs with one bias, each from its terms, compared in bits and cycles."""
-    config = bench.config
     outputs.y.clear()
-    outputs.totals.clear()
     bench.set(**values)
-    expected_y, expected_totals = [], []
+    expected = []
     for terms in items:
-        for number, (operand, factor) in enumerate(terms):
-            bench.set(step=1, first=number == 0, last=number == len(terms) - 1)
-            bench.set(operand=operand, factor=factor)
-            last = bench.cycles
+        select, count = bench.rng.choice(list(Select)), bench.rng.randint(0, 8)
+        pairs = [0]
+        if values["reduce"]:
+            # Only the first lane's output counts, or with `wide` all bits.
+            select, count, pairs = Select.STRAIGHT, 8 if values["wide"] else 1, list(range(4))
+        steps = [(*term, pair) for term in terms for pair in pairs]
+        for number, (operand, factor, pair) in enumerate(steps):
+            bench.set(step=1, first=number == 0, last=number == len(steps) - 1)
+            bench.set(operand=operand, factor=factor, pair=pair, select=select, count=count)
             await bench.cycle()
+        due = bench.cycles - 1 + bench.block.LATENCY
+        expected.append((due, placed(expected_output(bench, terms, values), select, count)))
         bench.set(step=0, first=1, last=1)
         while bench.chance(bench.gap):
             await bench.cycle()
-        lanes = [
-            sum(factor * operand[lane] for operand, factor in terms)
-            for lane in range(config.group_lanes)
-        ]
-        shift, out_bits = values["shift"], values["out_bits"]
         if values["reduce"]:
-            await bench.settle(bench.block.REDUCE_LATENCY)
-            total = signed(sum(lanes) + values["bias"], config.bias_bits)
-            due = last + bench.block.REDUCE_LATENCY
-            expected_totals.append((due, total))
-            expected_y.append((due, clamped(total, shift, out_bits)))
-        else:
-            sums = [signed(lane + values["bias"], config.bias_bits) for lane in lanes]
-            due = last + bench.block.LATENCY
-            expected_y.append((due, [clamped(t, shift, out_bits) for t in sums]))
+            await bench.settle(2)
     if bench.fault:
-        expected_y[0] = (expected_y[0][0] + 1, expected_y[0][1])
+        expected[0] = (expected[0][0] + 1, expected[0][1])
     await bench.settle(bench.block.LATENCY + 1)
-    got = [(cycle, y[0]) for cycle, y in outputs.y] if values["reduce"] else outputs.y
-    assert got == expected_y, f"{values}: {got}, expected {expected_y}"
-    assert outputs.totals == expected_totals, f"{outputs.totals}, expected {expected_totals}"
+    got = outputs.y
+    if values["wide"]:
+        # No one reads the lanes, or bits of a lane, after the first 32 bits.
+        bits, rest = divmod(32, bench.config.act_bits)
+        got = [
+            (cycle, [*y[:bits], *[value % (1 << rest) for value in y[bits : bits + 1]]])
+            for cycle, y in got
+        ]
+        expected = [(cycle, y[: len(got[0][1])]) for cycle, y in expected]
+    assert got == expected, f"{values}: {got}, expected {expected}"
 
 
 async def prepare(dut, gap: float) -> tuple[BlockBench, Outputs]:
     bench = BlockBench(dut, "requantizer", gap)
     outputs = Outputs(bench)
-    bench.set(step=0, first=0, last=0, reduce=0, shift=0, out_bits=1)
+    bench.set(step=0, first=0, last=0, reduce=0, wide=0, pair=0, shift=0, out_bits=1)
     await bench.reset()
     await bench.cycle()
     return bench, outputs
 
 
 @cocotb.test()
-@cocotb.parametrize(gap=[0.0, 0.5], reduce=[0, 1])
-async def every_shift_and_width(dut, gap: float, reduce: int) -> None:
+@cocotb.parametrize(gap=[0.0, 0.5], reduce=[0, 1], wide=[0, 1])
+async def every_shift_and_width(dut, gap: float, reduce: int, wide: int) -> None:
     bench, outputs = await prepare(dut, gap)
     for shift in range(len(SHIFTS)):
         for out_bits in range(1, bench.config.act_bits + 1):
             bias = extreme(bench.rng, bench.config.bias_bits)
-            values = {"bias": bias, "shift": shift, "out_bits": out_bits, "reduce": reduce}
-            counts = [bench.rng.randint(1, 24)] if reduce else [1, 3, 1, 2, 3]
+            values = {"bias": bias, "shift": shift, "out_bits": out_bits}
+            values |= {"reduce": reduce, "wide": reduce & wide}
+            counts = [bench.rng.randint(1, 24), 1] if reduce else [1, 3, 1, 2, 3]
             items = [random_terms(bench, count) for count in counts]
             await requantize(bench, outputs, items, values)
 
@@ -130,7 +147,8 @@ async def rounding_and_clamping(dut) -> None:
     config = bench.config
     for number, shift in enumerate(SHIFTS):
         for out_bits in (1, config.act_bits):
-            values = {"bias": 1 << (shift - 1), "shift": number, "reduce": 0, "out_bits": out_bits}
+            values = {"bias": 1 << (shift - 1), "shift": number, "out_bits": out_bits}
+            values |= {"reduce": 0, "wide": 0}
             # Twice this operand and factor make steps of half of one unit of the output.
             factor = 1 << min(shift - 1, config.scale_bits - 2)
             unit = 1 << (shift - 1 - (factor.bit_length() - 1))
@@ -150,7 +168,8 @@ async def rounding_and_clamping(dut) -> None:
 @cocotb.test()
 async def a_step_a_cycle(dut) -> None:
     bench, outputs = await prepare(dut, 0.0)
-    values = {"bias": 1 << 15, "shift": 1, "out_bits": bench.config.act_bits, "reduce": 0}
+    values = {"bias": 1 << 15, "shift": 1, "out_bits": bench.config.act_bits}
+    values |= {"reduce": 0, "wide": 0}
     await requantize(bench, outputs, [random_terms(bench, 1) for _ in range(200)], values)
     cycles = [cycle for cycle, _ in outputs.y]
     assert cycles == list(range(cycles[0], cycles[0] + 200))

@@ -6,7 +6,7 @@ import json
 import os
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from amaranth.hdl import Module, Shape
@@ -23,18 +23,20 @@ from plum_hw.gateware.cluster.lanes import Lanes
 from plum_hw.gateware.cluster.requantizer import Requantizer
 from plum_hw.gateware.cluster.sequencer import Sequencer
 from plum_hw.gateware.cluster.walker import Walker
+from plum_hw.gateware.write_bus import WriteBus
 from rtl_tests.streams import Bench, Sink, Source
 
-BLOCKS: dict[str, type[wiring.Component]] = {
+BLOCKS: dict[str, Callable[[ArrayConfig], wiring.Component]] = {
     "activation_memory": ActivationMemory,
     "decoder": Decoder,
     "drain": Drain,
-    "emitter": Emitter,
+    "emitter": lambda config: Emitter(config, number=config.clusters - 1),
     "fetcher": Fetcher,
     "lanes": Lanes,
     "requantizer": Requantizer,
     "sequencer": Sequencer,
     "walker": Walker,
+    "write_bus": WriteBus,
 }
 
 

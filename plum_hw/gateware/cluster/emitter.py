@@ -1,184 +1,202 @@
-"""The emitter: from the sums of a filter to activations in memory, or to results."""
+"""The emitter: from the sums of a filter to activations, or a result, on the write buses."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import (
-    WINDOW_BANK,
+    SIDE_BANK,
     EmitJob,
+    bus_layout,
     sum_port,
     table_port,
-    write_port,
 )
+from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.gateware.cluster.requantizer import Requantizer
 from plum_hw.gateware.structs import struct_of
 from plum_hw.layouts import Select, layer_layout, requant_layout, scatter_layout
 
 #: Cycles from an address on the table port to its data.
 _TABLE_LATENCY = 2
+#: Scatter entries that are read ahead. An entry is asked for four cycles before its first step at
+#: the earliest, so this many keep up an entry a cycle.
+_AHEAD = 4
 
 
 class Emitter(wiring.Component):
-    """Walks a vector's scatter list: requantizes a group for each entry and writes it.
+    """Walks a vector's scatter list: requantizes a group for each entry and sends it on its bus.
 
-    An entry for each `terms` = 1 + window + residual cycles. How long an emission takes is
-    `plum_hw.timing.emission_cycles`; the next may start exactly then.
+    One emission may wait while another is in progress; it starts in the cycle in which that one
+    finishes, else the cycle after it was given. The first entry takes its first step `FIRST_STEP`
+    cycles after the start at the earliest, the next one `terms` = 1 + window + residual cycles
+    later, each in a slot of its target's bus. The last step of the last entry finishes the
+    emission. An entry is on the bus `WRITE_LATENCY` cycles after its last step.
 
     Parameters
     ----------
     config : ArrayConfig
+    number : of the cluster; decides its slots
 
     Members
     -------
-    layer : descriptor, constant during a layer
-    layer_start : strobe, before the layer's first emission
-    start, job : strobe to begin
+    layer : descriptor, constant from `layer_start` until nothing is on its way
+    layer_start : strobe, before the layer's first emission; slots count from this cycle 0
+    start, job : strobe to give an emission
+    finished, finished_bank : strobe in the cycle of an emission's last step, the last that reads
+        any sums
     sum_port : the drain's sums
-    residual : constant during an emission
     table : constants and scatter lists
-    write : to the activation memory
-    result_valid, result : one of a `wide` reduction
-    busy : an emission, or the write it ends with, is in progress
-    overrun : strobe: started before the last emission let go
+    bus : entries on the write buses; all zero where there is none
     """
 
-    #: Cycles from `start` to the first address on the sum port.
+    #: Cycles from the start of an emission to its first step: the address of the constants, four
+    #: words, then an entry, which is there three cycles after its address.
     FIRST_STEP = 8
+    #: Cycles from the finish of an emission to the start of the next.
+    NEXT_EMISSION = 0
+    #: Cycles from the strobe to the start.
+    QUEUE_LATENCY = 1
+    #: Cycles from an entry's last step to its write on the bus.
+    WRITE_LATENCY = Requantizer.LATENCY + 2
 
-    def __init__(self, config: ArrayConfig) -> None:
+    def __init__(self, config: ArrayConfig, number: int = 0) -> None:
         self._config = config
+        self.number = number
         super().__init__(
             {
                 "layer": In(struct_of(layer_layout(config))),
                 "layer_start": In(1),
                 "start": In(1),
                 "job": In(EmitJob),
+                "finished": Out(1),
+                "finished_bank": Out(1),
                 "sum_port": Out(sum_port(config)),
-                "residual": In(data.ArrayLayout(unsigned(config.act_bits), config.lanes)),
                 "table": Out(table_port(config)),
-                "write": Out(write_port(config)),
-                "result_valid": Out(1),
-                "result": Out(32),
-                "busy": Out(1),
-                "overrun": Out(1),
+                "bus": Out(bus_layout(config)).array(config.write_buses),
             }
         )
+
+    @staticmethod
+    def reduce_cycles(config: ArrayConfig, terms: int) -> int:
+        """Cycles from the first step of a reduction to its finish: two lanes a cycle."""
+        return terms * config.groups * config.group_lanes // 2 - 1
 
     def elaborate(self, platform: object) -> Module:
         config, layer = self._config, self.layer
         m = Module()
         m.submodules.requantizer = requantizer = Requantizer(config)
-        constants_layout = struct_of(requant_layout(config))
-        words = requant_layout(config).words
-        entry_layout = struct_of(scatter_layout(config))
 
-        job = Signal(EmitJob)
-        terms = Signal(2)
-        m.d.sync += terms.eq(1 + layer.window + layer.residual)
-
-        # Addresses: first the constants, then entry after entry, ahead of knowing the last one.
-        first_entry = Signal(config.table_addr_bits)  # of the vector's list
-        pointer = Signal(config.table_addr_bits)
-        loading, listing = Signal(), Signal()
-        word = Signal(range(words))
-        slot = Signal(2)
-        ask_constant, ask_entry = Signal(), Signal()
-        asked = [Signal(2, name=f"asked_{stage}") for stage in range(_TABLE_LATENCY)]
+        # A waiting job, and the one in progress.
+        waiting, active, finish, take = Signal(), Signal(), Signal(), Signal()
+        next_job, job = Signal(EmitJob), Signal(EmitJob)
         m.d.comb += [
-            ask_constant.eq(loading),
-            ask_entry.eq(listing & (slot == 0)),
-            self.table.address.eq(pointer),
+            take.eq(waiting & (~active | finish)),
+            self.finished.eq(finish),
+            self.finished_bank.eq(job.bank),
         ]
-        m.d.sync += [asked[0].eq(Cat(ask_constant, ask_entry)), asked[1].eq(asked[0])]
-        with m.If(loading):
-            m.d.sync += [pointer.eq(pointer + 1), word.eq(word + 1)]
-            with m.If(word == words - 1):
-                m.d.sync += [loading.eq(0), listing.eq(1), slot.eq(0), pointer.eq(first_entry)]
-        with m.If(listing):
-            m.d.sync += slot.eq(Mux(slot + 1 == terms, 0, slot + 1))
-            with m.If(slot == 0):
-                m.d.sync += pointer.eq(pointer + 1)
-            with m.If(layer.reduce):
-                # One entry is all that a reduction needs.
-                m.d.sync += listing.eq(0)
+        m.d.sync += [
+            waiting.eq(self.start | (waiting & ~take)),
+            active.eq(take | (active & ~finish)),
+        ]
+        with m.If(self.start):
+            m.d.sync += next_job.eq(self.job)
+        with m.If(take):
+            m.d.sync += job.eq(next_job)
 
-        constants = Signal(32 * words)
-        with m.If(asked[1][0]):
-            m.d.sync += constants.eq(Cat(constants[32:], self.table.data))
+        window, residual, wide = Signal(), layer.residual, layer.reduce & layer.wide
+        m.d.sync += window.eq(layer.window_segments != 0)
+
+        # The table: four words of constants, then entries as far ahead as there is room for them.
+        tokens = Signal(requant_layout(config).words + _TABLE_LATENCY)  # the word that is asked for
+        asking = tokens[:-_TABLE_LATENCY]
+        m.d.sync += tokens.eq(Cat(take, tokens))
+        pop = Signal()
+        entry, entry_valid, ask = self._entries(m, pop, take, asking.any())
+
+        # `cursor` is the address of the entry in progress, `first_entry` that of the list's first.
+        cursor, first_entry = Signal(config.table_addr_bits), Signal(config.table_addr_bits)
+        pointer = Signal(config.table_addr_bits)
+        again = finish & ~job.last_filter
+        constants_at = (layer.table_ptr + (next_job.filter << 2))[: config.table_addr_bits]
+        # A selection in the carry chain's other input, so that it shares the adder's LUT.
+        m.d.sync += [
+            cursor.eq(
+                Cat(pop & ~again, Const(0, len(cursor) - 1))
+                + mux_tree(Cat(again, self.layer_start), [cursor, first_entry, layer.scatter_ptr])
+            ),
+            pointer.eq(
+                Cat(ask | asking[:-1].any(), Const(0, len(pointer) - 1))
+                + mux_tree(Cat(asking[-1], take), [pointer, cursor, constants_at])
+            ),
+        ]
+        with m.If(tokens[0]):
+            m.d.sync += first_entry.eq(cursor)
+        m.d.comb += self.table.address.eq(pointer)
+
+        constants = Signal(32 * len(asking))
+        for number in range(len(asking)):
+            with m.If(tokens[_TABLE_LATENCY + number]):
+                m.d.sync += constants.word_select(number, 32).eq(self.table.data)
+        constants_layout = struct_of(requant_layout(config))
         values = data.View(constants_layout, constants[: constants_layout.size])
+        arriving = data.View(
+            constants_layout, Cat(constants[:-32], self.table.data)[: constants_layout.size]
+        )
+        base = Signal(self.bus[0].address.shape())
+        with m.If(tokens[-1]):
+            m.d.sync += base.eq(layer.out_base + arriving.channel)
 
-        # Entries: each takes `terms` steps; a reduction takes them for every group.
-        entry = Signal(entry_layout)
-        stepping = Signal()
+        # Steps of an entry: for each term one, or in a reduction one for each two lanes.
+        within = Signal()
         term = Signal(2)
-        source = Signal(config.group_bits)
-        seen = Signal(config.table_addr_bits)  # entries before this one
-        arrived = asked[1][1]
-        last_term, last_entry = Signal(), Signal()
+        part = Signal(range(config.groups * config.group_lanes // 2))
+        step, last_term, last_step = Signal(), Signal(), Signal()
+        target = Mux(wide, 0, entry.target)
+        part_bits = (config.group_lanes // 2 - 1).bit_length()
         m.d.comb += [
-            last_term.eq(term + 1 == terms),
-            last_entry.eq(
+            step.eq(within | (active & entry_valid & self._slot(m, target))),
+            last_term.eq(term == Cat(window ^ residual, window & residual)),
+            last_step.eq(step & last_term & (~layer.reduce | part.all())),
+            pop.eq(last_step),
+            # A list without an end ends with the table.
+            finish.eq(last_step & (layer.reduce | entry.last | cursor.all())),
+        ]
+        m.d.sync += within.eq(step & ~last_step)
+        with m.If(step & layer.reduce):
+            m.d.sync += part.eq(part + 1)
+        with m.If(step & (~layer.reduce | part.all())):
+            m.d.sync += term.eq(Mux(last_term, 0, term + 1))
+
+        # A cycle after their addresses there are the sums.
+        is_window = window & (term == 1)
+        is_residual = (term != 0) & ~is_window
+        m.d.comb += [
+            self.sum_port.group.eq(Mux(layer.reduce, part[part_bits:], entry.source)),
+            self.sum_port.bank.eq(
                 Mux(
-                    layer.reduce,
-                    source == config.groups - 1,
-                    # A list without an end stops after as many entries as the table can hold.
-                    entry.last | seen.all(),
+                    term == 0,
+                    job.bank,
+                    SIDE_BANK | Mux(is_window, job.window_bank, job.residual_bank),
                 )
             ),
         ]
-        with m.If(stepping):
-            m.d.sync += term.eq(term + 1)
-            with m.If(last_term):
-                m.d.sync += [term.eq(0), seen.eq(seen + 1), stepping.eq(0)]
-                with m.If(layer.reduce):
-                    m.d.sync += [source.eq(source + 1), stepping.eq(~last_entry)]
-        finish = Signal()
-        m.d.comb += finish.eq(stepping & last_term & last_entry)
-        with m.If(arrived & ~finish):
-            m.d.sync += [entry.eq(self.table.data), stepping.eq(1), source.eq(0)]
-        with m.If(finish):
-            # What was asked for beyond the list is dropped.
-            m.d.sync += [listing.eq(0), asked[0].eq(0), asked[1].eq(0), stepping.eq(0)]
-            with m.If(job.last_filter & ~(layer.reduce & layer.wide)):
-                m.d.sync += first_entry.eq(first_entry + Mux(layer.reduce, 1, seen + 1))
-
-        # Step: address the sums; a cycle later operand and factor.
-        group = Signal(config.group_bits)
-        m.d.comb += [
-            group.eq(Mux(layer.reduce, source, entry.source)),
-            self.sum_port.group.eq(group),
-            self.sum_port.bank.eq(job.bank),
-        ]
-        is_window, is_residual = Signal(), Signal()
-        m.d.comb += [
-            is_window.eq(layer.window & (term == 1)),
-            is_residual.eq(layer.residual & (term != 0) & last_term),
-        ]
-        with m.If(is_window):
-            m.d.comb += self.sum_port.bank.eq(WINDOW_BANK | job.window_bank)
-        step_1, first_1, last_1 = Signal(), Signal(), Signal()
         window_1, residual_1 = Signal(), Signal()
-        residual = Signal(data.ArrayLayout(unsigned(config.act_bits), config.group_lanes))
         m.d.sync += [
-            step_1.eq(stepping),
-            first_1.eq((term == 0) & (~layer.reduce | (source == 0))),
-            last_1.eq(last_term & (~layer.reduce | last_entry)),
             window_1.eq(is_window),
             residual_1.eq(is_residual),
+            requantizer.step.eq(step),
+            requantizer.first.eq((term == 0) & (part == 0)),
+            requantizer.last.eq(last_step),
+            requantizer.pair.eq(part[:part_bits]),
+            requantizer.select.eq(Mux(wide, Select.STRAIGHT, entry.select)),
+            requantizer.count.eq(entry.count),
         ]
-        with m.Switch(group):
-            for number in range(config.groups):
-                with m.Case(number):
-                    for lane in range(config.group_lanes):
-                        m.d.sync += residual[lane].eq(
-                            self.residual[number * config.group_lanes + lane]
-                        )
         m.d.comb += [
-            requantizer.step.eq(step_1),
-            requantizer.first.eq(first_1),
-            requantizer.last.eq(last_1),
+            requantizer.operand.eq(self.sum_port.sums),
             requantizer.factor.eq(
                 Mux(residual_1, values.residual, Mux(window_1, values.window, values.scale))
             ),
@@ -186,105 +204,75 @@ class Emitter(wiring.Component):
             requantizer.shift.eq(layer.shift),
             requantizer.out_bits.eq(layer.out_bits),
             requantizer.reduce.eq(layer.reduce),
-        ]
-        for lane in range(config.group_lanes):
-            m.d.comb += requantizer.operand[lane].eq(
-                Mux(residual_1, residual[lane], self.sum_port.sums[lane])
-            )
-
-        target = self._targets(m, entry, job, requantizer)
-        self._write_back(m, target, requantizer)
-        m.d.comb += [
-            self.result_valid.eq(requantizer.total_valid & layer.wide),
-            self.result.eq(requantizer.total),
+            requantizer.wide.eq(wide),
         ]
 
-        # Begin, and let go.
-        active = Signal()
-        lasting = Signal(range(requantizer.REDUCE_LATENCY + 4))
+        # On the bus, beside the output.
+        half = config.group_lanes // 2
+        straight = wide | (entry.select == Select.STRAIGHT)
+        write = Signal(bus_layout(config))
         m.d.comb += [
-            # After an overrun more may be under way than `active` knows of.
-            self.busy.eq(active | loading | listing | stepping | Cat(asked).any() | (lasting != 0)),
-            self.overrun.eq(self.start & active & ~(finish & ~layer.reduce)),
+            write.enable.eq(
+                Cat(
+                    (straight | ~entry.upper).replicate(half),
+                    (straight | entry.upper).replicate(half),
+                )
+            ),
+            write.address.eq(base + Mux(wide, 0, entry.offset)),
+            write.group.eq(target),
+            write.dest.eq(entry.dest),
+            write.grouped.eq(entry.grouped),
+            write.result.eq(wide),
         ]
-        with m.If(finish & ~layer.reduce):
-            m.d.sync += active.eq(0)
-        with m.If(finish):
-            m.d.sync += lasting.eq(
-                Mux(layer.reduce, requantizer.REDUCE_LATENCY + 2, requantizer.LATENCY + 2)
-            )
-        with m.Elif(lasting != 0):
-            m.d.sync += lasting.eq(lasting - 1)
-            with m.If(layer.reduce & (lasting == 1)):
-                m.d.sync += active.eq(0)
-        with m.If(self.layer_start):
-            m.d.sync += first_entry.eq(layer.scatter_ptr)
-        with m.If(self.start):
-            m.d.sync += [
-                job.eq(self.job),
-                active.eq(1),
-                loading.eq(1),
-                word.eq(0),
-                term.eq(0),
-                seen.eq(0),
-                pointer.eq(layer.table_ptr + self.job.filter * words),
-            ]
+        for _ in range(Requantizer.LATENCY + 1):
+            delayed = Signal(bus_layout(config))
+            m.d.sync += delayed.eq(write)
+            write = delayed
+        for number, bus in enumerate(self.bus):
+            m.d.sync += bus.eq(0)
+            with m.If(requantizer.y_valid & (write.group % config.write_buses == number)):
+                m.d.sync += [bus.eq(write), bus.data.eq(requantizer.y)]
         return m
 
-    def _targets(
-        self, m: Module, entry: data.View, job: data.View, requantizer: Requantizer
-    ) -> Signal:
-        """Where each output goes, in step with the requantizer's `y`."""
-        config, layer = self._config, self.layer
-        layout = data.StructLayout(
-            {
-                "address": unsigned(config.act_addr_bits),
-                "group": unsigned(config.group_bits),
-                "select": unsigned(2),
-                "upper": unsigned(1),
-                "count": unsigned(4),
-            }
-        )
-        first = Signal(layout)
-        m.d.sync += [
-            first.address.eq(layer.out_base + job.filter + entry.offset),
-            first.group.eq(entry.target),
-            first.select.eq(entry.select),
-            first.upper.eq(entry.upper),
-            first.count.eq(entry.count),
+    def _entries(
+        self, m: Module, pop: Signal, clear: Signal, hold: Signal
+    ) -> tuple[data.View, Signal, Signal]:
+        """The list's entries in their order: the first one, whether it is there, and a strobe that
+        asks the table for one more, not while `hold`.
+        """
+        # Counters of entries asked for, so many cycles ago, and taken.
+        asked = [Signal(3, name=f"asked_{number}") for number in range(_TABLE_LATENCY + 1)]
+        taken = Signal(3)
+        ask = Signal()
+        m.d.comb += ask.eq(~hold & ~clear & (asked[0] ^ taken != _AHEAD))
+        m.d.sync += [asked[0].eq(asked[0] + ask), taken.eq(taken + pop)]
+        m.d.sync += [new.eq(old) for old, new in pairwise(asked)]
+        with m.If(clear):
+            # What was read beyond the end of the list is dropped.
+            m.d.sync += [taken.eq(0), *[count.eq(0) for count in asked]]
+        layout = scatter_layout(self._config)
+        m.submodules.entries = memory = Memory(shape=unsigned(layout.bits), depth=8, init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        m.d.comb += [
+            # Also where nothing was asked for: there are more places than entries.
+            write.en.eq(1),
+            write.addr.eq(asked[-1]),
+            write.data.eq(self.table.data),
+            read.addr.eq(taken),
         ]
-        # A reduction's entry stays until its one output is there.
-        stages = [first]
-        for number in range(requantizer.LATENCY):
-            stage = Signal(layout, name=f"target_{number}")
-            m.d.sync += stage.eq(stages[-1])
-            stages.append(stage)
-        return stages[-1]
+        return data.View(struct_of(layout), read.data), asked[-1] != taken, ask
 
-    def _write_back(self, m: Module, target: Signal, requantizer: Requantizer) -> None:
-        """One write of `y`: zeros beyond `count`, every lane or every second one."""
-        config, write = self._config, self.write
-        half = config.group_lanes // 2
-        kept = Signal(data.ArrayLayout(unsigned(config.act_bits), config.group_lanes))
-        for lane in range(config.group_lanes):
-            with m.If(lane < target.count):
-                m.d.comb += kept[lane].eq(requantizer.y[lane])
-        m.d.sync += [
-            write.enable.eq(0),
-            write.address.eq(target.address),
-            write.group.eq(target.group),
+    def _slot(self, m: Module, target: Value) -> Value:
+        """Whether the bus of a group is free for this cluster's entries."""
+        config = self._config
+        if config.clusters == 1:
+            return Const(1)
+        phase = Signal(range(config.clusters))  # cycle since the start, less the cluster's number
+        m.d.sync += phase.eq(Mux(phase == config.clusters - 1, 0, phase + 1))
+        with m.If(self.layer_start):
+            m.d.sync += phase.eq((1 - self.number) % config.clusters)
+        free = [
+            phase == number * config.clusters // config.write_buses
+            for number in range(config.write_buses)
         ]
-        with m.If(requantizer.y_valid & ~(self.layer.reduce & self.layer.wide)):
-            with m.If(target.select == Select.STRAIGHT):
-                m.d.sync += write.enable.eq((1 << config.group_lanes) - 1)
-            with m.Else():
-                m.d.sync += write.enable.eq(((1 << half) - 1) << Mux(target.upper, half, 0))
-        for lane in range(config.group_lanes):
-            even = 2 * (lane % half)
-            with m.Switch(target.select):
-                with m.Case(Select.EVEN):
-                    m.d.sync += write.data[lane].eq(kept[even])
-                with m.Case(Select.ODD):
-                    m.d.sync += write.data[lane].eq(kept[even + 1])
-                with m.Default():
-                    m.d.sync += write.data[lane].eq(kept[lane])
+        return mux_tree(target[: (config.write_buses - 1).bit_length()], free)

@@ -1,19 +1,22 @@
-"""The requantizer: products of sums and constants, added up, shifted and clamped."""
+"""The requantizer: products of sums and constants, added up, shifted, clamped and put in place."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed, unsigned
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import SHIFTS, ArrayConfig
+from plum_hw.gateware.cluster.mux_tree import mux_tree
+from plum_hw.layouts import Select
 
 
 class Requantizer(wiring.Component):
-    """One multiplier for each lane of a group, used once for each term.
+    """One multiplier and accumulator for each lane of a group, used once for each term.
 
     A step (an operand and the factor of all lanes) a cycle. The steps of one output follow each
     other, marked by `first` and `last`; `y` is there `LATENCY` cycles after the last step. In a
-    reduction the lanes' accumulators are added up afterwards, one a cycle, and `total` and `y[0]`
-    are there `REDUCE_LATENCY` cycles after the last step.
+    reduction lane 0 does all: it takes the sum of lanes `pair` and `pair` + 4.
 
     Parameters
     ----------
@@ -23,34 +26,35 @@ class Requantizer(wiring.Component):
     -------
     step, first, last : an operand is given; it begins, ends the terms of an output
     operand : one for each lane
+    pair : two lanes of a reduction; else 0
     factor : for all lanes
-    bias : constant from the first step to two cycles after the last
-    shift, out_bits, reduce : of the layer
-    y_valid, y : clamped outputs
-    total_valid, total : of a reduction, before shift and clamp
+    bias : constant from the first step to two cycles after it
+    select, count : where an output goes, as in a scatter entry; with the last step
+    shift, out_bits, reduce, wide : of the layer
+    y : clamped outputs; with `wide` the low 32 bits of the total
     """
 
-    LATENCY = 4
+    LATENCY = 6
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
-        #: Cycles from the last step of a reduction to `y_valid` and `total_valid`.
-        self.REDUCE_LATENCY = config.group_lanes + 5
         super().__init__(
             {
                 "step": In(1),
                 "first": In(1),
                 "last": In(1),
                 "operand": In(data.ArrayLayout(signed(config.sum_bits), config.group_lanes)),
+                "pair": In(range(config.group_lanes // 2)),
                 "factor": In(signed(config.scale_bits)),
                 "bias": In(signed(config.bias_bits)),
-                "shift": In(2),
+                "select": In(Select),
+                "count": In(range(config.group_lanes + 1)),
+                "shift": In(range(len(SHIFTS))),
                 "out_bits": In(4),
                 "reduce": In(1),
+                "wide": In(1),
                 "y_valid": Out(1),
                 "y": Out(data.ArrayLayout(unsigned(config.act_bits), config.group_lanes)),
-                "total_valid": Out(1),
-                "total": Out(signed(config.bias_bits)),
             }
         )
 
@@ -62,64 +66,99 @@ class Requantizer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         config = self._config
         m = Module()
-        lanes = range(config.group_lanes)
-        product_bits = config.sum_bits + config.scale_bits
-
-        # Stages of a step: operand and factor, product, accumulator.
-        factor = Signal(signed(config.scale_bits))
-        m.d.sync += factor.eq(self.factor)
-        flags = [Signal(3, name=f"flags_{stage}") for stage in range(3)]
+        place = data.StructLayout({"select": Select, "count": self.count.shape()})
+        flags = data.StructLayout({"step": 1, "first": 1, "last": 1, "place": place})
+        stages = [Signal(flags, name=f"flags_{number}") for number in range(5)]
         m.d.sync += [
-            flags[0].eq(self.step * (1 | self.first << 1 | self.last << 2)),
-            flags[1].eq(flags[0]),
-            flags[2].eq(flags[1]),
+            stages[0].step.eq(self.step),
+            stages[0].first.eq(self.first),
+            stages[0].last.eq(self.step & self.last),
+            stages[0].place.select.eq(self.select),
+            stages[0].place.count.eq(self.count),
         ]
-        start = Signal(signed(config.bias_bits))
-        m.d.comb += start.eq(Mux(self.reduce, 0, self.bias))
-        sums = []
-        for lane in lanes:
-            operand = Signal(signed(config.sum_bits), name=f"operand_{lane}")
-            product = Signal(signed(product_bits), name=f"product_{lane}")
-            sum_ = Signal(signed(config.bias_bits), name=f"sum_{lane}")
-            m.d.sync += [operand.eq(self.operand[lane]), product.eq(operand * factor)]
-            with m.If(flags[1][0]):
-                m.d.sync += sum_.eq(product + Mux(flags[1][1], start, sum_))
-            sums.append(sum_)
+        m.d.sync += [new.eq(old) for old, new in pairwise(stages)]
 
-        # A reduction goes over the lanes once more.
-        lane_count = Signal(range(config.group_lanes))
-        adding, added = Signal(), Signal()
-        m.d.sync += [added.eq(0), adding.eq(adding & (lane_count != config.group_lanes - 1))]
-        with m.If(flags[2][2] & self.reduce):
-            m.d.sync += [adding.eq(1), lane_count.eq(0), self.total.eq(self.bias)]
-        with m.If(adding):
-            m.d.sync += [
-                self.total.eq(self.total + Array(sums)[lane_count]),
-                lane_count.eq(lane_count + 1),
-                added.eq(lane_count == config.group_lanes - 1),
-            ]
+        totals = self._totals(m, stages[1])
+        limit = Signal(config.act_bits)  # the largest output; its bits are a mask
+        for bit in range(config.act_bits):
+            m.d.sync += limit[bit].eq((self.out_bits > bit) | self.wide)
+        low, zero = self._shifted(m, totals, limit, stages[3].place.count)
 
-        # Shift and clamp.
-        limit = Signal(config.act_bits)
-        with m.Switch(self.out_bits):
-            for bits in range(1, config.act_bits + 1):
-                with m.Case(bits):
-                    m.d.comb += limit.eq((1 << bits) - 1)
-        for lane in lanes:
-            t = Signal(signed(config.bias_bits), name=f"t_{lane}")
-            low = Signal(config.act_bits, name=f"low_{lane}")
-            high = Signal(name=f"high_{lane}")
-            m.d.comb += t.eq(sums[lane] if lane else Mux(self.reduce, self.total, sums[0]))
-            with m.Switch(self.shift):
-                for number, shift in enumerate(SHIFTS):
-                    with m.Case(number):
-                        m.d.comb += [
-                            low.eq(t[shift:][: config.act_bits]),
-                            high.eq(t[shift + config.act_bits : -1].any()),
-                        ]
-            m.d.sync += self.y[lane].eq(Mux(t < 0, 0, Mux(high | (low & ~limit).any(), limit, low)))
-        m.d.sync += [
-            self.y_valid.eq(Mux(self.reduce, added, flags[2][2])),
-            self.total_valid.eq(added),
-        ]
+        # Every lane, or every second one.
+        select = stages[4].place.select
+        half = config.group_lanes // 2
+        for lane in range(config.group_lanes):
+            even = 2 * (lane % half)
+            sources = (lane, even, even + 1)
+            y = Signal(config.act_bits, name=f"y_{lane}", reset_less=True)
+            with m.If(mux_tree(select, [zero[source] for source in sources])):
+                m.d.sync += y.eq(0)
+            with m.Else():
+                m.d.sync += y.eq(mux_tree(select, [low[source] for source in sources]) & limit)
+            m.d.comb += self.y[lane].eq(y)
+        m.d.sync += self.y_valid.eq(stages[4].last)
         return m
+
+    def _totals(self, m: Module, flags: data.View) -> list[Signal]:
+        """Products and their sums, in the registers of a DSP block. `flags` : of the product."""
+        config = self._config
+        half = config.group_lanes // 2
+        factor = Signal(signed(config.scale_bits), reset_less=True)
+        m.d.sync += factor.eq(self.factor)
+        totals = []
+        for lane in range(config.group_lanes):
+            operand = Signal(signed(config.sum_bits), name=f"operand_{lane}", reset_less=True)
+            total = Signal(signed(config.bias_bits), name=f"total_{lane}", reset_less=True)
+            if lane == 0:
+                other = Signal(signed(config.sum_bits), reset_less=True)
+                first, second = list(self.operand)[:half], list(self.operand)[half:]
+                m.d.sync += operand.eq(mux_tree(self.pair, first))
+                m.d.sync += other.eq(Mux(self.reduce, mux_tree(self.pair, second), 0))
+                multiplicand = operand + other
+            else:
+                m.d.sync += operand.eq(self.operand[lane])
+                multiplicand = operand
+            bits = len(multiplicand) + config.scale_bits
+            product = Signal(signed(bits), name=f"product_{lane}", reset_less=True)
+            m.d.sync += product.eq(multiplicand * factor)
+            with m.If(flags.step):
+                m.d.sync += total.eq(product + Mux(flags.first, self.bias, total))
+            totals.append(total)
+        return totals
+
+    def _shifted(
+        self, m: Module, totals: list[Signal], limit: Signal, count: Signal
+    ) -> tuple[list[Signal], list[Signal]]:
+        """Totals two cycles later: shifted, with all bits set where that is above the limit, and
+        whether the output is zero.
+        """
+        config = self._config
+        lows, zeros = [], []
+        for lane, total in enumerate(totals):
+            shifted = Signal(config.act_bits, name=f"shifted_{lane}", reset_less=True)
+            above = Signal(name=f"above_{lane}", reset_less=True)
+            negative = Signal(name=f"negative_{lane}", reset_less=True)
+            tops = [shift + config.act_bits for shift in SHIFTS] + [config.bias_bits - 1]
+            m.d.sync += [
+                shifted.eq(
+                    mux_tree(self.shift, [total[shift:][: len(shifted)] for shift in SHIFTS])
+                ),
+                above.eq(
+                    Cat(
+                        (self.shift <= number) & total[low:high].any()
+                        for number, (low, high) in enumerate(pairwise(tops))
+                    ).any()
+                ),
+                negative.eq(total[-1]),
+            ]
+            low = Signal(config.act_bits, name=f"low_{lane}", reset_less=True)
+            zero = Signal(name=f"zero_{lane}", reset_less=True)
+            word = totals[0][:32][lane * len(low) :][: len(low)]
+            with m.If(~self.wide & (above | (shifted & ~limit).any())):
+                m.d.sync += low.eq(~0)
+            with m.Else():
+                m.d.sync += low.eq(Mux(self.wide, word, shifted) if len(word) else shifted)
+            m.d.sync += zero.eq(~self.wide & (negative | (lane >= count)))
+            lows.append(low)
+            zeros.append(zero)
+        return lows, zeros
