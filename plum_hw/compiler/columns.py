@@ -106,6 +106,8 @@ def _window_columns(
         else:
             runs = (Run(start, part.reshape(len(part), -1)),)
         columns.append(Column(shift, runs))
+    if geometry.gathered:
+        return (Column(0, tuple(run for column in columns for run in column.runs)),)
     return tuple(columns)
 
 

@@ -25,15 +25,18 @@ HOST: Reader = ("", 0, 0)
 @dataclass
 class Copy:
     """One copy of a tensor. *Members*: ``tensor``; ``layout``, placed by `memory.allocate`;
-    ``readers``.
+    ``readers``; ``apart``: nobody else is to read it.
     """
 
     tensor: str
     layout: TensorLayout
     readers: list[Reader]
+    apart: bool = False
 
     def merge(self, wanted: TensorLayout, reader: Reader) -> bool:
         """Take up a further reader if this copy can serve it with larger halos."""
+        if self.apart:
+            return False
         mine = self.layout
         top, bottom = (
             max(mine.halo_top, wanted.halo_top),
@@ -53,9 +56,14 @@ class Copy:
         return layout.first == 0 and layout.parts * layout.part_rows >= layout.height
 
     @property
+    def plain(self) -> bool:
+        """Whether it is whole, with each column once."""
+        return self.whole and self.layout.column_step == self.layout.phases
+
+    @property
     def everywhere(self) -> bool:
-        """Whether every cluster holds the whole of it."""
-        return self.whole and self.layout.parts == 1
+        """Whether every cluster holds the whole of it, with each column once."""
+        return self.plain and self.layout.parts == 1
 
 
 def plan_copies(
@@ -75,7 +83,11 @@ def plan_copies(
             _demand(copies[layer.source], layer.source, geometry.source_layout(), reader)
         if layer.residual_source is not None:
             other = layer.residual_source
-            _demand(copies[other], other, geometry.residual_layout(), (layer.name, 1, region))
+            reader, wanted = (layer.name, 1, region), geometry.residual_layout()
+            if geometry.apart:
+                copies[other].append(Copy(other, wanted, [reader], apart=True))
+            else:
+                _demand(copies[other], other, wanted, reader)
     if not network.gives_logits:
         flexible.append((network.output, HOST, False))
     for tensor, reader, cleared in flexible:
@@ -99,7 +111,7 @@ def _serve(
     """Serve a reader that takes any layout: the copy with the fewest rows that is there anyway, or
     one made for it. A dense layer (``cleared``) sums all lanes, so they must hold zeros.
     """
-    usable = [copy for copy in copies if (copy.everywhere if cleared else copy.whole)]
+    usable = [copy for copy in copies if (copy.everywhere if cleared else copy.plain)]
     if usable:
         chosen = min(usable, key=lambda copy: copy.layout.phases * copy.layout.rows)
     else:

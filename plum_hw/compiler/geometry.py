@@ -21,9 +21,12 @@ class Geometry:
     *Parameters*: ``layer``; ``in_shape``, ``out_shape`` (C, H, W); ``kernel`` and ``padding``
     (vertical, horizontal); ``row_step``, input rows from one output row to the next; ``phases`` of
     columns that the input must be stored in; ``per_filter``: filter k sees channel k alone;
-    ``reduce``: all lanes are summed (dense layers); ``tiling`` of each part of the output as it is
-    computed; ``parts`` of its rows, each computed by ``copies`` clusters; ``first`` row and
-    ``count`` of rows: a layer may be computed in several regions of rows; ``region``, its number.
+    ``gathered``: the input, which the host writes, is stored once for each kernel column, so that
+    they all have the same lane and one drain; ``apart``: the residual is a copy of its own, which
+    is smaller than one that a window reads as well; ``reduce``: all lanes are summed (dense
+    layers); ``tiling`` of each part of the output as it is computed; ``parts`` of its rows, each
+    computed by ``copies`` clusters; ``first`` row and ``count`` of rows: a layer may be computed in
+    several regions of rows; ``region``, its number.
     """
 
     layer: Layer
@@ -41,6 +44,8 @@ class Geometry:
     first: int
     count: int
     region: int = 0
+    gathered: bool = False
+    apart: bool = False
 
     @property
     def logits(self) -> bool:
@@ -49,6 +54,8 @@ class Geometry:
 
     def column(self, column: int) -> tuple[int, int]:
         """Phase and lane offset of a kernel column."""
+        if self.gathered:
+            return column, 0
         shift, phase = divmod(column - self.padding[1], self.phases)
         return phase, shift
 
@@ -79,6 +86,8 @@ class Geometry:
             parts=self.parts,
             copies=self.copies,
             first=first,
+            column_step=self.row_step if self.gathered else self.phases,
+            column_first=-self.padding[1] if self.gathered else 0,
         )
 
     def residual_layout(self) -> TensorLayout:
@@ -138,7 +147,8 @@ def layer_choices(
 ) -> list[tuple[Geometry, ...]]:
     """The ways to split a layer: into any number of row parts; or into as many parts as there are
     clusters, with the same whole vectors in each, and a second region with the rows that are left,
-    which all clusters share by filters.
+    which all clusters share by filters. Each of these also with a gathered input if that is the
+    network's, or with a residual apart.
 
     Raises `Refusal` if the array cannot hold its rows or reach its columns.
     """
@@ -156,7 +166,18 @@ def layer_choices(
             first = layer_geometry(config, network, layer, config.clusters, 0, rows)
             rest = layer_geometry(config, network, layer, 1, rows, height - rows)
             choices.append((first, dataclasses.replace(rest, region=1)))
+    if layer.source == network.input.name and not whole.per_filter and whole.kernel[1] > 1:
+        choices += [tuple(_gathered(geometry) for geometry in choice) for choice in choices]
+    if layer.residual_source is not None:
+        choices += [
+            tuple(dataclasses.replace(geometry, apart=True) for geometry in choice)
+            for choice in choices
+        ]
     return choices
+
+
+def _gathered(geometry: Geometry) -> Geometry:
+    return dataclasses.replace(geometry, gathered=True, phases=geometry.kernel[1])
 
 
 def layer_geometry(

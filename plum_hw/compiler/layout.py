@@ -60,10 +60,12 @@ class TensorLayout:
     """One copy of a tensor in the activation memories.
 
     *Parameters*: ``base``, its first vector; ``channels``, ``height``, ``width`` of the tensor;
-    ``phases`` of columns (1, or 2: even and odd columns apart); ``strips``, ``strip_lanes``,
-    ``rows`` as in `Tiling`, in each part; ``halo_top``, ``halo_bottom`` rows of each strip beyond
-    its own; ``cleared``: lanes outside all strips hold zeros as well; ``parts`` of ``part_rows``
-    consecutive rows, each in ``copies`` clusters: part r in those from ``r*copies`` on.
+    ``phases`` of columns: lane l of phase j holds column ``column_step*l + column_first + j``
+    (1 and 0: columns as they are; 2 and 0: even and odd columns apart); ``strips``,
+    ``strip_lanes``, ``rows`` as in `Tiling`, in each part; ``halo_top``, ``halo_bottom`` rows of
+    each strip beyond its own; ``cleared``: lanes outside all strips hold zeros as well; ``parts``
+    of ``part_rows`` consecutive rows from row ``first`` on, each in ``copies`` clusters: part r in
+    those from ``r*copies`` on.
     """
 
     base: int
@@ -80,6 +82,8 @@ class TensorLayout:
     parts: int = 1
     copies: int = 1
     first: int = 0
+    column_step: int = 1
+    column_first: int = 0
 
     @property
     def part_rows(self) -> int:
@@ -120,8 +124,8 @@ class TensorLayout:
         phase = np.arange(self.phases)[:, None, None, None, None]
         channel = np.arange(self.channels)[None, None, :, None, None]
         y = self.first + strip * self.rows + local
-        x = self.phases * lane + phase
-        inside = (y >= 0) & (y < self.height) & (x < self.width)
+        x = self.column_step * lane + self.column_first + phase
+        inside = (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
         pixels = np.where(inside, (channel * self.height + y) * self.width + x, NO_PIXEL)
         result = np.full((self.vectors, lanes), NO_PIXEL, np.int32)
         used = self.strips * self.strip_lanes

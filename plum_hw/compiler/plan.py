@@ -116,7 +116,7 @@ class _Planner:
         self.network = network
         self.config = config
         self.problems: list[Problem] = []
-        self._masks: dict[str, Masks | None] = {}
+        self._masks: dict[tuple[str, bool], Masks | None] = {}
         self._costs: dict[tuple[Any, ...], int] = {}
 
     def plan(self) -> tuple[Plan | None, list[Problem]]:
@@ -203,9 +203,9 @@ class _Planner:
         )
 
     def _estimate(self, geometry: Geometry) -> Masks | None:
-        """Masks of a layer with some layout of its input: the number of beats is always the same."""
+        """Masks of a layer with some layout of its input: the beats are always as many."""
         # A dense layer's beats depend on the rows of its input's layout.
-        key = geometry.layer.name
+        key = (geometry.layer.name, geometry.gathered)
         if key not in self._masks:
             source = (
                 plain_layout(self.config, geometry.in_shape, geometry.layer.name)
@@ -226,7 +226,12 @@ class _Planner:
         name, config = regions[0].layer.name, self.config
         vectors = sum(geometry.parts * geometry.tiling.rows for geometry in regions)
         entries = max(1, round(sum(_entries(config, each) for each in outputs) / vectors))
-        key = (name, tuple((each.parts, each.first, each.count) for each in regions), entries)
+        key = (
+            name,
+            tuple((each.parts, each.first, each.count) for each in regions),
+            regions[0].gathered,
+            entries,
+        )
         if key not in self._costs:
             self._costs[key] = sum(
                 self._region_cost(geometry, entries) + _STEP_CYCLES for geometry in regions
