@@ -108,7 +108,8 @@ class Kernel:
 
     *Members*: ``code``; ``size``, the outputs' number (results, if ``wide``); ``writes``;
     ``results``, addresses in result memory, if ``wide``; ``reads``, vectors of activation memory
-    that the lanes add; ``residuals`` [filters, vectors], vectors that are read as residuals.
+    that the lanes add; ``residuals`` [filters, vectors], vectors that are read as residuals;
+    ``used`` bool [vectors, lanes], lanes whose sums matter.
 
     Outputs are of the filters in the order of emission, [filters, vectors, lanes].
 
@@ -142,7 +143,7 @@ class Kernel:
             self.results = address & ((1 << max(config.act_addr_bits, 12)) - 1)
         self.writes = self._decode_writes()
         self.reads = self._read_vectors()
-        self._used = self._used_lanes()
+        self.used = self._used_lanes()
 
     # ---- preparation -----------------------------------------------------------------------------
 
@@ -317,7 +318,7 @@ class Kernel:
         return Writes(*[item[in_time] for item in flat])
 
     def _used_lanes(self) -> Array:
-        """Lanes whose sums matter, bool [vectors, lanes]: the others add up what lies beside a map,
+        """Lanes whose sums matter: the others add up what lies beside a map,
         and may overflow.
         """
         used = np.zeros((len(self._filters), len(self._vectors), self.config.lanes), bool)
@@ -358,7 +359,7 @@ class Kernel:
             t = t.sum(axis=2, keepdims=True)
         t += constants["bias"][:, None, None]
         wrapped = _wrap_signed(t, config.bias_bits)
-        if ((wrapped != t) & (self._used if not fields["reduce"] else True)).any():
+        if ((wrapped != t) & (self.used if not fields["reduce"] else True)).any():
             report.add("bias_bits")
         if self.wide:
             return wrapped.ravel().astype(np.uint32)
@@ -378,7 +379,7 @@ class Kernel:
             lanes = np.concatenate([lanes, np.zeros((*lanes.shape[:2], 1), np.int64)], axis=2)
             aligned = lanes[:, :, drain.lanes]
             value = aligned & ((1 << config.acc_bits) - 1)
-            if ((value != aligned) & self._used).any():
+            if ((value != aligned) & self.used).any():
                 report.add("acc_bits")
             if drain.negate:
                 value = -value
@@ -391,7 +392,7 @@ class Kernel:
             else:
                 value = np.maximum(sums, value)
             sums = _wrap_signed(value, config.sum_bits)
-            if ((sums != value) & self._used).any():
+            if ((sums != value) & self.used).any():
                 report.add("sum_bits")
         return sums
 

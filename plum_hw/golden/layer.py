@@ -105,13 +105,16 @@ class Layer:
             raise MachineError(f"cluster {number} reads activations that the layer has written")
         if not kernel.residuals.size:
             return
+        # Filter by filter, vector by vector, a residual is read before the output is written; lanes
+        # that no pixel takes may hold anything.
         filters, count = kernel.residuals.shape
-        # Filter by filter, vector by vector, a residual is read before the output is written.
-        order = np.arange(filters * count).reshape(count, filters).T
-        read = np.full(1 << self.config.act_addr_bits, -1)
-        np.maximum.at(read, kernel.residuals, order)
+        read = np.full((1 << self.config.act_addr_bits, lanes), -1)
+        for vector in range(count):
+            used = np.flatnonzero(kernel.used[vector])
+            order = vector * filters + np.arange(filters)
+            np.maximum.at(read, (kernel.residuals[:, vector, None], used), order[:, None])
         allowed = np.where(delivery.sender == number, delivery.order, -1)
-        if (allowed < read[vectors]).any():
+        if (allowed < read.ravel()[delivery.target]).any():
             raise MachineError(f"cluster {number} reads a residual that the layer has written")
 
     # ---- execution -------------------------------------------------------------------------------

@@ -254,7 +254,7 @@ class SlowCluster:
         """Whether this cluster may send on the bus of a group."""
         clusters, buses = self.config.clusters, self.config.write_buses
         shifted = time + timing.SLOT_ZERO - self.number
-        return (shifted - group % buses * clusters // buses) % clusters == 0
+        return (shifted - self.config.bus_of(group) * clusters // buses) % clusters == 0
 
     def emit(self, time: int) -> None:
         """The emitter."""
