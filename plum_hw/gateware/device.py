@@ -1,19 +1,16 @@
 """The device without its link: clusters, the buses between them, and what conducts them."""
 
-from functools import reduce
-from operator import or_
-
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.cluster import Cluster
-from plum_hw.gateware.cluster.jobs import bus_layout
 from plum_hw.gateware.conductor import Conductor
 from plum_hw.gateware.link.cluster_router import ClusterRouter
 from plum_hw.gateware.link.host_port import HostPort
 from plum_hw.gateware.records import Records
+from plum_hw.gateware.write_bus import WriteBus
 
 
 class Device(wiring.Component):
@@ -30,7 +27,7 @@ class Device(wiring.Component):
     abort : strobe; stops at once, the memories stay as they are
     busy : a run is in progress; from the cycle after `start`
     cycles, results : of the current or last run
-    error : sticky until the next start: an emission met another, so the program was wrong
+    error : sticky until the next start: an emission or a write met another, so the program is wrong
     """
 
     def __init__(self, config: ArrayConfig) -> None:
@@ -86,13 +83,12 @@ class Device(wiring.Component):
             router.counter.eq(records.counter),
             address.eq(Mux(conductor.busy, conductor.address, router.memories[0].address)),
         ]
+        buses, collision = self._buses(m, router)
+        m.d.comb += records.bus.eq(buses[0])  # that of group 0
         with m.If(self.start):
             m.d.sync += self.error.eq(0)
-        with m.Elif(overrun):
+        with m.Elif(overrun | collision):
             m.d.sync += self.error.eq(1)
-
-        buses = self._buses(m, router)
-        m.d.comb += records.bus.eq(buses[0])  # that of group 0
         for number, cluster in enumerate(self.clusters):
             m.submodules[f"cluster_{number}"] = cluster
             memory = router.memories[number]
@@ -111,17 +107,19 @@ class Device(wiring.Component):
                 m.d.comb += port.eq(bus)
         return m
 
-    def _buses(self, m: Module, router: ClusterRouter) -> list[data.View]:
-        """The write buses: what the clusters send in their slots, or the host."""
-        layout = bus_layout(self._config)
+    def _buses(self, m: Module, router: ClusterRouter) -> tuple[list[data.View], Value]:
+        """The write buses: what the clusters send in their slots, or the host; and whether two have
+        sent at once.
+        """
         count = self._config.write_buses
-        buses = []
+        buses, collisions = [], []
         for number in range(count):
-            bus = Signal(layout, name=f"bus_{number}")
-            host = Signal(layout, name=f"host_bus_{number}")
+            m.submodules[f"write_bus_{number}"] = bus = WriteBus(self._config)
+            sends = [cluster.sends[number] for cluster in self.clusters]
+            for source, sent in zip(bus.sources, sends, strict=False):
+                m.d.comb += source.eq(sent)
             with m.If(router.bus.enable.any() & (router.bus.group % count == number)):
-                m.d.comb += host.eq(router.bus)
-            sends = [cluster.sends[number].as_value() for cluster in self.clusters]
-            m.d.sync += bus.eq(reduce(or_, [host.as_value(), *sends]))
-            buses.append(bus)
-        return buses
+                m.d.comb += bus.sources[-1].eq(router.bus)
+            buses.append(bus.bus)
+            collisions.append(bus.collision)
+        return buses, Cat(collisions).any()
