@@ -63,6 +63,8 @@ class _Sums:
             raise MachineError(f"a drain changes {what} after their emission")
         if (not self.drains) != (drain.op == DrainOp.SET):
             raise MachineError(f"the first drain of {what} must have op SET, no other may")
+        if drain.op == DrainOp.MAX and drain.negate:
+            raise MachineError(f"MAX with negated {what}")
         self.drains.append(drain)
 
 
@@ -272,6 +274,8 @@ class Kernel:
     def _aligned(self, shift: int) -> Array:
         """The lane that each lane takes; one beyond the last for a zero."""
         config = self.config
+        if abs(shift) > config.reach:
+            raise MachineError(f"a drain shifts by {shift}; the array reaches {config.reach}")
         edges = [(self.code.fields["left_edge"] >> g) & 1 for g in range(config.groups)]
         strip = np.repeat(np.cumsum(edges), config.group_lanes)
         source = np.arange(config.lanes) + shift
@@ -390,6 +394,8 @@ class Kernel:
             elif drain.op == DrainOp.NIBBLE:
                 value = 16 * sums + value
             else:
+                if (((value | sums) >> config.act_bits) * self.used).any():
+                    raise MachineError("MAX compares more than activations")
                 value = np.maximum(sums, value)
             sums = _wrap_signed(value, config.sum_bits)
             if ((sums != value) & self.used).any():

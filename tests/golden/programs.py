@@ -140,6 +140,7 @@ def draw_config(rng: np.random.Generator) -> ArrayConfig:
         acc_bits=int(rng.integers(10, 21)),
         sum_bits=int(rng.integers(16, 26)),
         act_bits=int(rng.integers(4, 9)),
+        reach=int(rng.integers(1, 8)),
     )
 
 
@@ -160,6 +161,7 @@ class _Draw:
         self.reduce = bool(shape["reduce"])
         if self.reduce and self.kind == "step":
             self.kind = "plain"
+        self.largest = bool(rng.random() < 0.2)  # MAX, which is for single activations
         self.window = bool(rng.random() < 0.4)
         self.residual = bool(rng.random() < 0.5)
         self.shared = self.kind == "shared" or (self.kind == "step" and self.flag())
@@ -173,26 +175,30 @@ class _Draw:
 
     def mask(self) -> int:
         """One mask word, of any density."""
+        if self.largest:
+            return int(self.rng.integers(2)) << int(self.rng.integers(self.config.mask_bits))
         bits = self.rng.random(self.config.mask_bits) < self.rng.choice([0.0, 0.1, 0.4, 0.9])
         return int(sum(1 << int(i) for i in np.flatnonzero(bits)))
 
     def chain(self, bank: int, *, first: bool, last: bool, keep: bool) -> list[dict[str, int]]:
         """Segments up to one drain. ``keep``: they may go on with what the lanes hold."""
         rng = self.rng
-        count = int(rng.integers(1, 3))
+        count = 1 if self.largest else int(rng.integers(1, 3))
         found = []
         for index in range(count):
-            starts = list(Start) if keep or index else [Start.CLEAR]
+            starts = list(Start) if (keep or index) and not self.largest else [Start.CLEAR]
             item = segment(
                 offset=int(rng.integers(0, 60)),
-                words=int(rng.integers(1, 3)),
+                words=1 if self.largest else int(rng.integers(1, 3)),
                 start=int(rng.choice(starts)),
                 bank=bank,
             )
             if index == count - 1:
-                ops = [DrainOp.SET] if first else [DrainOp.ADD, DrainOp.NIBBLE, DrainOp.MAX]
-                item |= {"drain": 1, "shift": int(rng.integers(-7, 8)), "op": int(rng.choice(ops))}
-                item |= {"negate": int(self.flag()), "emit": int(last)}
+                ops = [DrainOp.MAX] if self.largest else [DrainOp.ADD, DrainOp.NIBBLE]
+                shift = int(rng.integers(-self.config.reach, self.config.reach + 1))
+                item |= {"drain": 1, "shift": shift, "emit": int(last)}
+                item |= {"op": DrainOp.SET if first else int(rng.choice(ops))}
+                item |= {"negate": int(self.flag() and not self.largest)}
             found.append(item)
         return found
 
@@ -219,14 +225,18 @@ class _Draw:
             before = self.sums(0, chains - 1, emit=False)
             return [*before, *self.read_residual(0), *last]
         late = self.window or self.flag()  # the second residual, after the first emission
-        again = segment(start=Start.KEEP, drain=1, op=DrainOp.SET, bank=1)
+        start = Start.CLEAR if self.largest else Start.KEEP
+        again = segment(start=start, drain=1, op=DrainOp.SET, bank=1)
         return [
             *self.read_residual(0),
             *([] if late else self.read_residual(1)),
             *self.sums(0, chains),
             again,
             *(self.read_residual(1) if late else []),
-            *[{**item, "op": item["op"] or 1} for item in self.sums(1, 1 + self.flag())],
+            *[
+                {**item, "op": item["op"] or (DrainOp.MAX if self.largest else DrainOp.ADD)}
+                for item in self.sums(1, 1 + self.flag())
+            ],
         ]
 
     def entries(self, vector: int) -> list[dict[str, int]]:

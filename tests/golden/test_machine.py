@@ -45,8 +45,9 @@ def check(network: Network, config: ArrayConfig, seed: int = 0, images: int = 3)
 def clustered(rng: np.random.Generator, config: ArrayConfig) -> ArrayConfig:
     """The same array with some clusters, and sometimes with too little memory for one part."""
     buses = int(rng.choice([b for b in (1, 2, 4, 8) if b <= config.groups]))
-    memories = {"code_depth": 600, "table_depth": 400} if rng.random() < 0.3 else {}
-    return replace(config, clusters=int(rng.integers(1, 7)), write_buses=buses, **memories)
+    if rng.random() < 0.3:
+        config = replace(config, code_depth=600, table_depth=400)
+    return replace(config, clusters=int(rng.integers(1, 7)), write_buses=buses)
 
 
 def varied(network: Network, seed: int = 0) -> None:

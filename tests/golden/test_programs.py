@@ -315,6 +315,7 @@ CHANGES: list[tuple[str, dict[str, int], dict[int, dict[str, int]]]] = [
     ("the first drain of sums must have op SET", {}, {0: {"op": DrainOp.ADD}}),
     ("an emission without a drain", {}, {0: {"drain": 0}}),
     ("a filter is not emitted", {}, {0: {"emit": 0}}),
+    ("a drain shifts by -4; the array reaches 3", {}, {0: {"shift": -4}}),
     ("a reduction has more than one vector", {"reduce": 1, "vectors": 2}, {}),
     ("a pair of filters has a filter step", {"pair": 1, "filter_step": 1}, {}),
     ("a filter has no residual", {"residual": 1}, {}),
@@ -359,6 +360,24 @@ def test_residuals_of_a_pair_do_not_share_a_bank_beside_a_window_sum():
     work = pair_work(odd=False, window=True, residual=True)
     work.segments.insert(1, work.segments.pop(4))
     refused("residuals of two filters are kept at once", [work, idle(), idle()])
+
+
+def test_the_largest_of_more_than_activations_is_refused():
+    work = copier()
+    work.segments = [
+        segment(drain=1, op=DrainOp.SET, emit=0),
+        segment(drain=1, op=DrainOp.MAX, emit=1),
+    ]
+    work.masks = [1, 2]
+    ran([[work, idle(), idle()]])
+    work.segments[1]["negate"] = 1
+    refused("MAX with negated sums", [work, idle(), idle()])
+    work.segments[1]["negate"] = 0
+    for work.masks in ([31, 1], [1, 31]):
+        refused("MAX compares more than activations", [work, idle(), idle()])
+    work.masks = [1, 1]
+    work.segments[0]["negate"] = 1
+    refused("MAX compares more than activations", [work, idle(), idle()])
 
 
 def test_entries_and_results_out_of_range_are_refused():
