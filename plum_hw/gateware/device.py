@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.cluster import Cluster
+from plum_hw.gateware.cluster.jobs import bus_number
 from plum_hw.gateware.conductor import Conductor
 from plum_hw.gateware.link.cluster_router import ClusterRouter
 from plum_hw.gateware.link.host_port import HostPort
@@ -111,14 +112,14 @@ class Device(wiring.Component):
         """The write buses: what the clusters send in their slots, or the host; and whether two have
         sent at once.
         """
-        count = self._config.write_buses
         buses, collisions = [], []
-        for number in range(count):
+        for number in range(self._config.write_buses):
             m.submodules[f"write_bus_{number}"] = bus = WriteBus(self._config)
             sends = [cluster.sends[number] for cluster in self.clusters]
             for source, sent in zip(bus.sources, sends, strict=False):
                 m.d.comb += source.eq(sent)
-            with m.If(router.bus.enable.any() & (router.bus.group % count == number)):
+            mine = bus_number(self._config, router.bus.group) == number
+            with m.If(router.bus.enable.any() & mine):
                 m.d.comb += bus.sources[-1].eq(router.bus)
             buses.append(bus.bus)
             collisions.append(bus.collision)

@@ -36,7 +36,7 @@ async def reads_and_writes_in_every_cycle(dut) -> None:
         return {
             "enable": enable,
             "address": address,
-            "group": group // buses * buses + bus,
+            "group": next(g for g in range(group // buses * buses, 99) if config.bus_of(g) == bus),
             "data": rng.integers(0, top, size),
             "dest": int(rng.integers(config.clusters)),
             "grouped": int(rng.integers(2)),

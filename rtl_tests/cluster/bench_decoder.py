@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 
-from plum_hw.gateware.cluster.jobs import SIDE_BANK, word_layout
+from plum_hw.gateware.cluster.jobs import MASK_BYTE, SIDE_BANK, mask_layout
 from plum_hw.layouts import DrainOp, Start
 from plum_hw.timing import BANK_FREE
 from rtl_tests.cluster.blocks import BlockBench, Codec, drain_job, emit_job
@@ -97,7 +97,7 @@ def schedule(config, layer, words: list[dict[str, Any]], offered: list[int], fin
     for word, offer in zip(words, offered, strict=True):
         # A word is taken in the cycle of the beat before, and no sooner than it is offered.
         taken = max(done, offer)
-        bits = [i for i in range(config.mask_bits) if word["mask"] >> i & 1] or [None]
+        bits = [i for i in range(MASK_BYTE) if word["mask"] >> i & 1] or [None]
         now = taken + 1
         for number, bit in enumerate(bits):
             last = bit == bits[-1]
@@ -134,12 +134,12 @@ def schedule(config, layer, words: list[dict[str, Any]], offered: list[int], fin
 def random_words(bench: BlockBench, layer: dict[str, int], count: int, events: float):
     """Words as programs have them: a bank is opened before an emission reads it."""
     rng, config = bench.rng, bench.config
-    full = (1 << config.mask_bits) - 1
+    full = (1 << MASK_BYTE) - 1
     opened: set[int] = set()  # since they were last read
     words = []
     for _ in range(count):
-        sparse = rng.getrandbits(config.mask_bits) & rng.getrandbits(config.mask_bits)
-        mask = rng.choice([0, full, 1, 1 << (config.mask_bits - 1), rng.randrange(full), sparse])
+        sparse = rng.getrandbits(MASK_BYTE) & rng.getrandbits(MASK_BYTE)
+        mask = rng.choice([0, full, 1, 1 << (MASK_BYTE - 1), rng.randrange(full), sparse])
         word = {
             "mask": mask,
             "address": rng.randrange(1 << config.act_addr_bits),
@@ -167,7 +167,7 @@ async def decode(
     source, beats, emissions = bench.source("i"), Beats(bench), Emissions(bench, longest)
     bench.set(i__payload={}, **layer)
     await bench.reset()
-    codec = Codec(word_layout(bench.config))
+    codec = Codec(mask_layout(bench.config))
     source.send(codec.pack(word) for word in words)
     if bench.fault:
         words = [
@@ -177,7 +177,7 @@ async def decode(
         ]
     while not source.idle:
         await bench.cycle()
-    await bench.settle(2 * longest + bench.config.groups + bench.config.mask_bits + 8)
+    await bench.settle(2 * longest + bench.config.groups + MASK_BYTE + 8)
     args = (bench.config, layer, words, source.offered, emissions.finish)
     expected, counts, busy = schedule(*args)
     for number, (got, want) in enumerate(zip(beats.seen, expected, strict=False)):
@@ -205,11 +205,10 @@ async def beats_and_stalls(
 @cocotb.parametrize(mask=["empty", "full", "random"])
 async def a_beat_a_cycle_without_bubbles(dut, mask: str) -> None:
     bench = BlockBench(dut, "decoder")
-    bits = bench.config.mask_bits
     layer = {"window": 0, "residual": 0}
     words = random_words(bench, layer, 60, 0.0)
     for word in words:
-        word["mask"] = {"empty": 0, "full": (1 << bits) - 1}.get(mask, word["mask"])
+        word["mask"] = {"empty": 0, "full": (1 << MASK_BYTE) - 1}.get(mask, word["mask"])
     beats = await decode(bench, layer, words, 1)
     count = sum(max(1, word["mask"].bit_count()) for word in words)
     cycles = [beat[0] for beat in beats.seen]
@@ -225,7 +224,7 @@ async def an_emission_that_meets_another_is_noticed(dut) -> None:
     await bench.reset()
     job = {"shift": 0, "op": DrainOp.ADD, "negate": 0, "bank": 1}
     word = {"mask": 1, "drain": 1, "drain_job": job, "emit": 1, "emit_job": {"bank": 1}}
-    codec = Codec(word_layout(bench.config))
+    codec = Codec(mask_layout(bench.config))
     source.send([codec.pack(word)] * 2)
     await bench.settle(60)
     assert beats.counts["overrun"] == 1

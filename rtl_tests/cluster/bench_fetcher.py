@@ -1,4 +1,4 @@
-"""Fetcher: mask words of segments, in order, with what goes along with them."""
+"""Fetcher: bytes of the mask words of segments, in order, with what goes along with them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import cocotb
 
-from plum_hw.gateware.cluster.jobs import segment_job_layout, word_layout
+from plum_hw.gateware.cluster.jobs import MASK_BYTE, mask_layout, segment_job_layout
 from plum_hw.layouts import Start
 from rtl_tests.cluster.blocks import (
     BlockBench,
@@ -18,36 +18,42 @@ from rtl_tests.cluster.blocks import (
 )
 
 
-def words_of(
+def bytes_of(
     config, segments: list[dict[str, Any]], code: list[int], weight_ptr: int
 ) -> list[dict[str, Any]]:
-    """Words of segments: bit i of word w is address `offset + i + mask_bits * w`; a residual's word
-    is added to its address.
+    """Bytes that are not zero of segments' words, or one zero of an empty word.
+
+    Bit i of word w is address `offset + i + mask_bits * w`; a residual's word is added to its
+    address.
     """
-    words = []
+    result = []
     pointer = 0
     for segment in segments:
         if segment["restart"]:
             pointer = weight_ptr
         for number in range(segment["words"]):
-            last = number == segment["words"] - 1
-            fetched = code[pointer % len(code)]
+            word = code[pointer % len(code)]
             pointer += 1
             address = segment["address"] + config.mask_bits * number
             if segment["residual"]:
-                fetched, address = 1, address + fetched
-            words.append(
-                {
-                    "mask": fetched & ((1 << config.mask_bits) - 1),
-                    "address": address % (1 << config.act_addr_bits),
-                    "start": segment["start"] if number == 0 else Start.KEEP,
-                    "drain": segment["drain"] * last,
-                    "drain_job": segment["drain_job"],
-                    "emit": segment["emit"] * last,
-                    "emit_job": segment["emit_job"],
-                }
-            )
-    return words
+                word, address = 1, address + word
+            parts = [(at, word >> at & 255) for at in range(0, config.mask_bits, MASK_BYTE)]
+            full = [(at, part) for at, part in parts if part] or [(0, 0)]
+            for at, part in full:
+                first = number == 0 and at == full[0][0]
+                last = number == segment["words"] - 1 and at == full[-1][0]
+                result.append(
+                    {
+                        "mask": part,
+                        "address": (address + at) % (1 << config.act_addr_bits),
+                        "start": segment["start"] if first else Start.KEEP,
+                        "drain": segment["drain"] * last,
+                        "drain_job": segment["drain_job"],
+                        "emit": segment["emit"] * last,
+                        "emit_job": segment["emit_job"],
+                    }
+                )
+    return result
 
 
 def random_segment(bench: BlockBench, longest: int) -> dict[str, Any]:
@@ -67,10 +73,16 @@ def random_segment(bench: BlockBench, longest: int) -> dict[str, Any]:
 
 
 async def fetch(bench: BlockBench, longest: int):
-    """Fetch random segments; the cycles in which they were offered and their words taken."""
+    """Fetch random segments; the cycles in which they were offered and their bytes taken."""
     config = bench.config
     source, sink = bench.source("i"), bench.sink("o")
-    code = [bench.rng.getrandbits(32) for _ in range(1 << config.code_addr_bits)]
+
+    def word() -> int:
+        """A random word, with empty bytes in many."""
+        kept = sum(255 << at for at in range(0, 32, 8) if bench.chance(0.6))
+        return bench.rng.getrandbits(32) & kept
+
+    code = [word() for _ in range(1 << config.code_addr_bits)]
     ReadOnlyMemory(bench, "address", "word", code, latency=1)
     weight_ptr = bench.rng.randrange(len(code))
     bench.set(weight_ptr=weight_ptr)
@@ -79,29 +91,29 @@ async def fetch(bench: BlockBench, longest: int):
     segments[0]["restart"] = 1
     codec = Codec(segment_job_layout(config))
     source.send(codec.pack(segment) for segment in segments)
-    expected = words_of(config, segments, code, weight_ptr)
+    expected = bytes_of(config, segments, code, weight_ptr)
     if bench.fault:
         expected[7]["mask"] ^= 1
     await bench.until(sink, len(expected), 8 * len(expected) + 100)
-    assert not bench.get("quiet"), "quiet before the last word was taken"
+    assert not bench.get("quiet"), "quiet before the last byte was taken"
     await bench.settle()
     assert bench.get("quiet")
-    words = Codec(word_layout(config))
+    words = Codec(mask_layout(config))
     for number, (bits, want) in enumerate(zip(sink.received, expected, strict=True)):
         got = words.unpack(bits)
-        assert meaning(got) == meaning(want), f"word {number} is {got}, expected {want}"
+        assert meaning(got) == meaning(want), f"byte {number} is {got}, expected {want}"
     return source.offered, sink.times
 
 
 @cocotb.test()
 @cocotb.parametrize(gap=[0.2, 0.7], longest=[1, 20])
-async def words_in_order(dut, gap: float, longest: int) -> None:
+async def bytes_in_order(dut, gap: float, longest: int) -> None:
     await fetch(BlockBench(dut, "fetcher", gap), longest)
 
 
 @cocotb.test()
 @cocotb.parametrize(longest=[1, 127])
-async def a_word_a_cycle(dut, longest: int) -> None:
+async def a_byte_a_cycle(dut, longest: int) -> None:
     bench = BlockBench(dut, "fetcher")
     offered, times = await fetch(bench, longest)
     assert times == list(range(times[0], times[0] + len(times)))

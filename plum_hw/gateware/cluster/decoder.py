@@ -1,18 +1,18 @@
-"""The decoder, which skips zeros: from a mask word to the addresses of its set bits."""
+"""The decoder, which skips zeros: from bytes of masks to the addresses of their set bits."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.jobs import Beat, word_layout, word_stream
+from plum_hw.gateware.cluster.jobs import MASK_BYTE, Beat, mask_layout, mask_stream
 from plum_hw.layouts import DrainOp, Start
 
 
 class Decoder(wiring.Component):
-    """One beat for each set bit of a word, lowest first, or one null beat for an empty word.
+    """One beat for each set bit of a byte, lowest first, or one null beat for an empty byte.
 
-    No bubble between bits nor between words. The last beat of a word that drains waits until
+    No bubble between bits nor between bytes. The last beat of a byte that drains waits until
     `groups` cycles have passed since the last such beat, and where its drain opens a bank, until no
     unfinished emission reads that bank; nothing else ever waits, so that all later stages have a
     fixed latency. An issued beat is at the output two cycles later.
@@ -26,7 +26,7 @@ class Decoder(wiring.Component):
     Members
     -------
     window, residual : emissions read a window sum, a residual; constant during a layer
-    i : mask words
+    i : bytes of masks
     finished, finished_bank : strobe for the emission of this filter bank
     address, beat : what the activation memory and the lanes get
     beat_count, drain_stalls, emit_stalls : strobes for the performance counters
@@ -44,7 +44,7 @@ class Decoder(wiring.Component):
             {
                 "window": In(1),
                 "residual": In(1),
-                "i": In(word_stream(config)),
+                "i": In(mask_stream(config)),
                 "finished": In(1),
                 "finished_bank": In(1),
                 "address": Out(config.act_addr_bits),
@@ -61,11 +61,14 @@ class Decoder(wiring.Component):
         config = self._config
         m = Module()
 
-        word = Signal(word_layout(config))
+        word = Signal(mask_layout(config))
         valid = Signal()
-        rest = Signal(config.mask_bits)  # set bits above the lowest one
+        rest = Signal(MASK_BYTE)  # set bits above the lowest one
         last = Signal()
-        m.d.comb += [rest.eq(word.mask & (word.mask - 1)), last.eq(rest == 0)]
+        m.d.comb += [
+            rest.eq(word.mask & Cat(word.mask[:bit].any() for bit in range(MASK_BYTE))),
+            last.eq(rest == 0),
+        ]
 
         drain_wait = Signal(range(config.groups))
         by_drain, by_emit, ends, issue = Signal(), Signal(), Signal(), Signal()
@@ -91,12 +94,18 @@ class Decoder(wiring.Component):
         with m.If(self.i.ready):
             m.d.sync += [valid.eq(self.i.valid), word.eq(self.i.payload)]
 
-        # One cycle to isolate the bit, one to turn it into an address.
-        bit = Signal(config.mask_bits)
+        # A cycle to number the bit, one to make it an address.
+        number = Signal(range(MASK_BYTE))
         base = Signal(config.act_addr_bits)
         beat = Signal(Beat)
+        lowest = [word.mask[bit] & ~word.mask[:bit].any() for bit in range(MASK_BYTE)]
         m.d.sync += [
-            bit.eq(word.mask & ~rest),
+            number.eq(
+                Cat(
+                    Cat(lowest[bit] for bit in range(MASK_BYTE) if bit >> k & 1).any()
+                    for k in range(len(number))
+                )
+            ),
             base.eq(word.address),
             beat.valid.eq(issue),
             beat.null.eq(word.mask == 0),
@@ -105,12 +114,9 @@ class Decoder(wiring.Component):
             beat.drain_job.eq(word.drain_job),
             beat.emit.eq(issue & word.emit & last),
             beat.emit_job.eq(word.emit_job),
+            self.address.eq(base + number),
+            self.beat.eq(beat),
         ]
-        number = Cat(
-            Cat(bit[i] for i in range(config.mask_bits) if i >> k & 1).any()
-            for k in range((config.mask_bits - 1).bit_length())
-        )
-        m.d.sync += [self.address.eq(base + number), self.beat.eq(beat)]
         return m
 
     def _banks(self, m: Module, word: Signal, emits: Value) -> tuple[Value, Value]:

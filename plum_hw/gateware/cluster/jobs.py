@@ -1,7 +1,7 @@
 """What travels between the blocks of a cluster."""
 
 # No postponed annotations here: Amaranth reads the fields of a Struct from them.
-from amaranth.hdl import signed, unsigned
+from amaranth.hdl import Cat, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,8 @@ from plum_hw.layouts import DrainOp, Start
 
 #: Sum banks: two for filters, then two for window sum and residual.
 SIDE_BANK = 2
+#: Mask bits that the decoder works on at a time.
+MASK_BYTE = 8
 
 
 class DrainJob(data.Struct):
@@ -79,6 +81,16 @@ def bus_layout(config: ArrayConfig) -> data.StructLayout:
     )
 
 
+def bus_number(config: ArrayConfig, group: Value) -> Value:
+    """`ArrayConfig.bus_of` of a group: its low bits, the highest of them inverted in every second
+    run of groups.
+    """
+    bits = (config.write_buses - 1).bit_length()
+    if not 0 < bits < config.group_bits:
+        return group[:bits]
+    return Cat(group[: bits - 1], group[bits - 1] ^ group[bits])
+
+
 def write_port(config: ArrayConfig) -> wiring.Signature:
     """Writing one group of a vector; `enable` has one bit for each lane of the group."""
     return wiring.Signature(
@@ -91,14 +103,14 @@ def write_port(config: ArrayConfig) -> wiring.Signature:
     )
 
 
-def word_layout(config: ArrayConfig) -> data.StructLayout:
-    """One mask word on its way from the fetcher to the decoder."""
+def mask_layout(config: ArrayConfig) -> data.StructLayout:
+    """A byte of a mask word on its way from the fetcher to the decoder."""
     return data.StructLayout(
         {
-            "mask": unsigned(config.mask_bits),
+            "mask": unsigned(MASK_BYTE),
             "address": unsigned(config.act_addr_bits),  # of mask bit 0
-            "start": Start,  # of the word's first beat
-            "drain": unsigned(1),  # the word's last beat drains
+            "start": Start,  # of the byte's first beat
+            "drain": unsigned(1),  # the byte's last beat drains
             "drain_job": DrainJob,
             "emit": unsigned(1),  # with drain: the filter is complete
             "emit_job": EmitJob,
@@ -123,9 +135,9 @@ def segment_job_layout(config: ArrayConfig) -> data.StructLayout:
     )
 
 
-def word_stream(config: ArrayConfig) -> stream.Signature:
-    """Mask words."""
-    return stream.Signature(word_layout(config))
+def mask_stream(config: ArrayConfig) -> stream.Signature:
+    """Bytes of mask words."""
+    return stream.Signature(mask_layout(config))
 
 
 def segment_stream(config: ArrayConfig) -> stream.Signature:
@@ -134,17 +146,19 @@ def segment_stream(config: ArrayConfig) -> stream.Signature:
 
 
 __all__ = [
+    "MASK_BYTE",
     "SIDE_BANK",
     "Beat",
     "DrainJob",
     "EmitJob",
     "bus_layout",
+    "bus_number",
+    "mask_layout",
+    "mask_stream",
     "segment_job_layout",
     "segment_stream",
     "sum_port",
     "sums_layout",
     "table_port",
-    "word_layout",
-    "word_stream",
     "write_port",
 ]
