@@ -94,9 +94,9 @@ class Device(wiring.Component):
             m.submodules[f"cluster_{number}"] = cluster
             memory = router.memories[number]
             m.d.comb += [
-                cluster.reset.eq(self.abort),
                 cluster.control.eq(conductor.control),
                 cluster.memory.space.eq(memory.space),
+                cluster.memory.fetch.eq(memory.fetch),
                 cluster.memory.address.eq(address),
                 cluster.memory.data.eq(memory.data),
                 cluster.memory.write_code.eq(memory.write_code),

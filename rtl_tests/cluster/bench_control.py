@@ -12,7 +12,7 @@ from cocotb.triggers import ClockCycles, FallingEdge, First
 
 from plum_hw.compiler import compile_network
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.link.host_port import READ_CYCLES
+from plum_hw.gateware.link.host_port import read_cycles
 from plum_hw.golden.machine import Machine
 from plum_hw.ir.random import random_images
 from plum_hw.layouts import (
@@ -140,7 +140,8 @@ async def a_write_a_cycle_and_a_waiting_response(dut) -> None:
     dut.host__request__payload.value = int(Space.TABLE) | 8 << 4
     for wait in range(20):
         assert not int(dut.host__request__ready.value)
-        assert int(dut.host__response__valid.value) == (wait > READ_CYCLES), f"after {wait} cycles"
+        there = wait > read_cycles(bench.config)
+        assert int(dut.host__response__valid.value) == there, f"after {wait} cycles"
         await FallingEdge(dut.clk)
     assert int(dut.host__response__payload.value) & 0xFFFFFFFF == words[7]
     dut.host__response__ready.value = 1

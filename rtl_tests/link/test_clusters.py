@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.conductor import Conductor
 from plum_hw.gateware.link.cluster_router import ClusterRouter
-from plum_hw.gateware.link.host_port import READ_CYCLES
+from plum_hw.gateware.link.host_port import read_cycles
 from plum_hw.gateware.records import Records
 from plum_hw.layouts import LAYER_COUNTERS, Counter, Space, layer_layout
 from plum_hw.timing import QUIET_CYCLES
@@ -21,25 +21,27 @@ EVENTS = ("beat", "drain_stall", "emit_stall")  # in the order of their counters
 
 
 class Memories:
-    """Notes what the router writes, and answers reads `READ_CYCLES` after their address."""
+    """Notes what the router writes, and answers reads `read_cycles` after their address."""
 
     def __init__(self, router: ClusterRouter) -> None:
         self._router = router
         self.words: dict[tuple[int, int, int], int] = {}  # by cluster, space, address
+        self.fetches = 0
 
     async def serve(self, context) -> None:
         router = self._router
-        addressed = [(0, 0)] * READ_CYCLES
+        addressed = [(0, 0)] * read_cycles(CONFIG)
         while True:
             port = router.memories[0]
             addressed.append((context.get(port.space), context.get(port.address)))
+            self.fetches += context.get(port.fetch)
             for cluster, memory in enumerate(router.memories):
                 address, data = context.get(memory.address), context.get(memory.data)
                 if context.get(memory.write_code):
                     self.words[cluster, Space.CODE, address] = data
                 if context.get(memory.write_table):
                     self.words[cluster, Space.TABLE, address] = data
-                place = addressed[-READ_CYCLES]
+                place = addressed[-read_cycles(CONFIG)]
                 context.set(memory.read, self.words.get((cluster, *place), 0))
             bus = router.bus
             if context.get(bus.enable):
@@ -90,12 +92,13 @@ def test_router_carries_each_access_to_the_clusters_meant(seed: int) -> None:
         assert memories.words == model
         places = rng.sample(sorted(model), 40)
         others = [(2, int(Space.RESULT), 3), (0, int(Space.COUNTER), 1)]
-        for cluster, space, address in [*places, *others]:
+        for number, (cluster, space, address) in enumerate([*places, *others]):
             await ask(context, space, 1 << cluster, address, 0, 0)
             context.set(response.ready, 1)
             (got,) = await context.tick().sample(response.payload).until(response.valid)
             context.set(response.ready, 0)
             fixed = {Space.RESULT: 0x12345678, Space.COUNTER: 0x9ABCDEF0}
+            assert memories.fetches == number + 1
             assert got == fixed.get(Space(space), model.get((cluster, space, address)))
 
     simulator = Simulator(router)
@@ -172,7 +175,7 @@ def test_records_hold_results_and_counters(seed: int) -> None:
 
     async def read(context, address: int) -> tuple[int, int]:
         context.set(records.address, address)
-        for _ in range(READ_CYCLES):
+        for _ in range(read_cycles(CONFIG)):
             await context.tick()
         return context.get(records.result), context.get(records.counter)
 

@@ -32,8 +32,7 @@ class Cluster(wiring.Component):
 
     Members
     -------
-    reset : stops at once, the memories stay as they are
-    control : of the conductor
+    control : of the conductor; where it is not busy everything stops at once
     memory : code and table memory, and the activations to read; its `address` is the conductor's
         during a run
     sends : what this cluster puts on each write bus; zeros in other clusters' time
@@ -50,7 +49,6 @@ class Cluster(wiring.Component):
         self.table_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.table_depth, init=[])
         super().__init__(
             {
-                "reset": In(1),
                 "control": In(Control),
                 "memory": In(MemoryPort),
                 "sends": Out(bus_layout(config)).array(config.write_buses),
@@ -71,16 +69,18 @@ class Cluster(wiring.Component):
         lanes = Lanes(config)
         drain = Drain(config)
         emitter = Emitter(config, self._number)
+        # The lanes and the drain also serve the host, while all others give zeros.
+        idle = ~control.busy
         for name, block in (
-            ("sequencer", sequencer),
             ("walker", walker),
             ("fetcher", fetcher),
             ("decoder", decoder),
-            ("lanes", lanes),
-            ("drain", drain),
             ("emitter", emitter),
         ):
-            m.submodules[name] = ResetInserter(self.reset)(block)
+            m.submodules[name] = ResetInserter(idle)(block)
+        m.submodules.sequencer = sequencer
+        m.submodules.lanes = lanes
+        m.submodules.drain = drain
         m.submodules.activation = activation = ActivationMemory(config)
         layer = sequencer.layer
 
@@ -100,7 +100,6 @@ class Cluster(wiring.Component):
             fetcher.word.eq(words.data),
             decoder.window.eq(layer.window_segments != 0),
             decoder.residual.eq(layer.residual),
-            lanes.beat.eq(decoder.beat),
             lanes.vector.eq(activation.vector),
         ]
         wiring.connect(m, walker.o, fetcher.i)
@@ -121,20 +120,22 @@ class Cluster(wiring.Component):
             decoder.finished.eq(emitter.finished),
             decoder.finished_bank.eq(emitter.finished_bank),
         ]
-        wiring.connect(m, emitter.sum_port, drain.port)
         self._start_emissions(m, lanes, emitter)
         self._activations(m, activation, decoder, layer.group)
+        self._sums(m, decoder, lanes, drain, emitter)
         for bus, sent in zip(emitter.bus, self.sends, strict=True):
             m.d.comb += sent.eq(bus)
 
-        # What the host reads.
-        of_space = {Space.CODE: code.data, Space.TABLE: table.data}
+        # What the host reads; only activations have more than 32 bits.
+        activations = Signal(64)
+        for lane in range(config.group_lanes):
+            value = drain.port.sums[lane][: config.act_bits]
+            m.d.comb += activations.word_select(lane, 8).eq(value.as_unsigned())
+        m.d.comb += self.memory.read.eq(activations)
         with m.Switch(self.memory.space):
-            for space, word in of_space.items():
+            for space, word in {Space.CODE: code.data, Space.TABLE: table.data}.items():
                 with m.Case(space):
-                    m.d.comb += self.memory.read.eq(word)
-            with m.Default():
-                m.d.comb += self.memory.read.eq(self._group(m, activation))
+                    m.d.comb += self.memory.read[:WORD_BITS].eq(word)
 
         m.d.sync += self.quiet.eq(walker.quiet & fetcher.quiet & decoder.quiet)
         m.d.comb += [
@@ -157,7 +158,7 @@ class Cluster(wiring.Component):
             m.d.sync += wait.eq(Cat(start, wait))
             with m.If(start):
                 m.d.sync += held.eq(job)
-            start, job = wait[-1] & ~self.reset, held
+            start, job = wait[-1] & self.control.busy, held
         m.d.comb += [emitter.start.eq(start), emitter.job.eq(job)]
 
     def _code(self, m: Module) -> tuple[ReadPort, ReadPort]:
@@ -204,15 +205,18 @@ class Cluster(wiring.Component):
             m.d.comb += port.eq(bus)
         m.d.comb += activation.hit.eq(Cat(hits))
 
-    def _group(self, m: Module, activation: ActivationMemory) -> Signal:
-        """The eight activations that the host has addressed, a byte each."""
-        config = self._config
-        read = Signal(64)
-        size = config.group_lanes
-        with m.Switch(self.memory.address[: (config.groups - 1).bit_length()]):
-            for number in range(config.groups):
-                with m.Case(number):
-                    for lane in range(size):
-                        value = activation.vector[number * size + lane]
-                        m.d.comb += read.word_select(lane, 8).eq(value)
-        return read
+    def _sums(
+        self, m: Module, decoder: Decoder, lanes: Lanes, drain: Drain, emitter: Emitter
+    ) -> None:
+        """The sums are the emitter's to read during a run; a vector that the host asks for is
+        drained into them as if it were a filter's.
+        """
+        port, groups = emitter.sum_port, len(drain.port.group)
+        m.d.comb += [
+            lanes.beat.eq(decoder.beat),
+            lanes.beat.valid.eq(decoder.beat.valid | self.memory.fetch),
+            lanes.beat.drain.eq(decoder.beat.drain | self.memory.fetch),
+            drain.port.bank.eq(port.bank),
+            drain.port.group.eq(Mux(self.control.busy, port.group, self.memory.address[:groups])),
+            port.sums.eq(drain.port.sums),
+        ]

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import bus_layout
-from plum_hw.gateware.link.host_port import READ_CYCLES, HostPort, MemoryPort
+from plum_hw.gateware.link.host_port import HostPort, MemoryPort, read_cycles
 from plum_hw.layouts import Space
 
 
@@ -48,7 +48,9 @@ class ClusterRouter(wiring.Component):
         held = Signal.like(request.payload)
         targets = Signal(config.clusters)
         dest = Signal(config.cluster_bits)
-        wait = Signal(range(READ_CYCLES + 1))
+        cycles = read_cycles(config)
+        wait = Signal(range(cycles + 1))
+        reading = Signal()
         write = Signal()  # of the held word to code or table memories
         m.d.sync += [write.eq(0), self.bus.enable.eq(0)]
 
@@ -58,6 +60,7 @@ class ClusterRouter(wiring.Component):
                 memory.space.eq(held.space),
                 memory.address.eq(held.address),
                 memory.data.eq(held.data),
+                memory.fetch.eq(reading & (wait == cycles)),
                 memory.write_code.eq(meant & (held.space == Space.CODE)),
                 memory.write_table.eq(meant & (held.space == Space.TABLE)),
             ]
@@ -72,7 +75,7 @@ class ClusterRouter(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += request.ready.eq(1)
-                m.d.sync += [dest.eq(0), wait.eq(READ_CYCLES)]
+                m.d.sync += [dest.eq(0), wait.eq(cycles)]
                 with m.If(request.valid):
                     m.d.sync += [held.eq(request.payload), targets.eq(self.targets)]
                     with m.If(~request.payload.write):
@@ -93,6 +96,7 @@ class ClusterRouter(wiring.Component):
                 # The word is still on the bus.
                 m.next = "IDLE"
             with m.State("READ"):
+                m.d.comb += reading.eq(1)
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(wait == 0):
                     m.d.sync += response.payload.eq(self._read(held.space, targets))

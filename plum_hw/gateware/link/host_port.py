@@ -3,6 +3,8 @@
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from plum_hw.config import ArrayConfig
+
 
 class HostRequest(data.Struct):
     """One access to one word."""
@@ -17,8 +19,7 @@ HostPort = wiring.Signature(
     {"request": Out(stream.Signature(HostRequest)), "response": In(stream.Signature(64))}
 )
 
-#: A cluster's memories, while no run is in progress; `read` is settled `READ_CYCLES` after space
-#: and address. Activations are written over the write buses.
+#: A cluster's memories, while no run is in progress. Activations are written over the write buses.
 MemoryPort = wiring.Signature(
     {
         "space": Out(3),
@@ -26,7 +27,12 @@ MemoryPort = wiring.Signature(
         "data": Out(32),
         "write_code": Out(1),
         "write_table": Out(1),
-        "read": In(64),
+        "fetch": Out(1),  # strobe before activations are read
+        "read": In(64),  # settled `read_cycles` after address, space and `fetch`
     }
 )
-READ_CYCLES = 4
+
+
+def read_cycles(config: ArrayConfig) -> int:
+    """Cycles that a cluster takes to find a word: activations come through the drain."""
+    return config.groups + 8
