@@ -44,7 +44,7 @@ def job_of(config, layer: dict[str, int], segment: dict[str, int], place: Pass) 
     if number is None:
         bank = SIDE_BANK + window_bank
     else:
-        address += number if layer["filter_step"] else 0
+        address += number * (1 + layer["pair"]) if layer["filter_step"] else 0
         if segment["residual"]:
             bank = SIDE_BANK + residual_bank
         last = number == layer["passes"] - window - 1

@@ -1,8 +1,8 @@
 """The walker: the loops of a layer over vectors, passes and segments."""
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal
+from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
@@ -12,6 +12,7 @@ from plum_hw.layouts import layer_layout, segment_layout
 
 #: Segments that may be on their way from code memory or wait for the fetcher.
 _DEPTH = 4
+_PLACES = 2 * _DEPTH
 
 
 class Walker(wiring.Component):
@@ -57,20 +58,27 @@ class Walker(wiring.Component):
         layer = self.layer
         m = Module()
         layout = segment_job_layout(config)
-        m.submodules.fifo = fifo = SyncFIFO(width=layout.size, depth=_DEPTH)
+        m.submodules.queue = queue = Memory(shape=unsigned(layout.size), depth=_PLACES, init=[])
+        write, read = queue.write_port(), queue.read_port(domain="comb")
 
-        credit = Signal(range(_DEPTH + 1), init=_DEPTH)
-        active, step, taken = Signal(), Signal(), Signal()
+        # Segments asked for, arrived and taken, modulo the queue's places.
+        places = range(_PLACES)
+        asked, arrived, taken = Signal(places), Signal(places), Signal(places)
+        active, step = Signal(), Signal()
         m.d.comb += [
-            step.eq(active & (credit != 0)),
-            taken.eq(self.o.valid & self.o.ready),
+            step.eq(active & ((asked ^ taken) != _DEPTH)),
+            self.o.valid.eq(arrived != taken),
         ]
-        m.d.sync += credit.eq(credit - step + taken)
+        m.d.sync += [
+            asked.eq(asked + step),
+            arrived.eq(asked),
+            taken.eq(taken + (self.o.valid & self.o.ready)),
+        ]
 
         # Left after the present one; the constant is an adder's first operand, which goes straight
         # into the carry chain, so that the choice of the other shares the adder's LUT.
         vectors, passes, segments = Signal(9), Signal(12), Signal(10)
-        number = Signal(12)  # of the pass in its vector, the window sum not counted
+        number = Signal(12)  # of the pass's first filter
         bank = Signal()
         is_window, first_segment, first_pass = Signal(), Signal(), Signal()
         last_segment, last_pass, last_vector = Signal(), Signal(), Signal()
@@ -92,20 +100,24 @@ class Walker(wiring.Component):
             has_window.eq(layer.window_segments != 0),
             next_is_window.eq(begin_vector & has_window),
         ]
+        # The segments of a filter pass follow those of the window sum; where they begin is kept.
         count = Signal(10)
-        pointer = Signal(config.code_addr_bits)
-        place = Signal(config.code_addr_bits)
+        pointer, after = Signal(config.code_addr_bits), Signal(config.code_addr_bits)
+        filters = Signal(config.code_addr_bits)
+        jump, back = Signal(), Signal()
         m.d.comb += [
             count.eq(Mux(next_is_window, layer.window_segments, layer.segments)),
-            place.eq(layer.segment_ptr),
+            jump.eq(self.start | (pass_ends & ~is_window)),
+            back.eq(self.start | next_is_window),
+            after.eq(~jump + Mux(jump, Mux(back, layer.segment_ptr, filters), pointer)),
             self.address.eq(pointer),
         ]
-        with m.If(~next_is_window):
-            m.d.comb += place.eq(layer.segment_ptr + layer.window_segments)
+        with m.If(self.start | (pass_ends & is_window)):
+            m.d.sync += filters.eq(after)
         with m.If(self.start | step):
             m.d.sync += [
                 segments.eq(C(-1, 10) + Mux(begin_pass, count, segments)),
-                pointer.eq(~begin_pass + Mux(begin_pass, place, pointer)),
+                pointer.eq(after),
                 first_segment.eq(begin_pass),
             ]
         with m.If(begin_pass):
@@ -113,7 +125,7 @@ class Walker(wiring.Component):
                 passes.eq(C(-1, 12) + Mux(begin_vector, layer.passes, passes)),
                 is_window.eq(next_is_window),
                 first_pass.eq(begin_vector),
-                number.eq(number + ~is_window),
+                number.eq(Mux(is_window, 0, Mux(layer.pair, 2, 1)) + number),
             ]
         with m.If(begin_vector):
             m.d.sync += [
@@ -140,7 +152,6 @@ class Walker(wiring.Component):
             ]
 
         # Beside the descriptor, a cycle later.
-        valid = Signal()
         bank_1, last = Signal(), Signal()
         source = Signal(config.act_addr_bits)  # of this pass
         residual_source = Signal(config.act_addr_bits)
@@ -149,7 +160,6 @@ class Walker(wiring.Component):
         number_1 = Signal(12)
         m.d.comb += advance.eq(number & layer.filter_step.replicate(len(number)))
         m.d.sync += [
-            valid.eq(step),
             bank_1.eq(bank),
             last.eq(last_pass & last_segment),
             source.eq(window + advance),
@@ -158,7 +168,7 @@ class Walker(wiring.Component):
             restart.eq(first_segment & (first_pass | layer.shared_masks)),
             vector_1.eq(odd_vector),
             odd_1.eq(layer.odd & last_pass),
-            number_1.eq(Mux(layer.pair, number << 1, number)),
+            number_1.eq(number),
         ]
         segment = data.View(
             struct_of(segment_layout(config)), self.word[: segment_layout(config).bits]
@@ -192,11 +202,12 @@ class Walker(wiring.Component):
         with m.Elif(segment.residual):
             m.d.comb += job.drain_job.bank.eq(Cat(residual_bank, SIDE_BANK >> 1))
         m.d.comb += [
-            fifo.w_data.eq(job),
-            fifo.w_en.eq(valid),
-            self.o.valid.eq(fifo.r_rdy),
-            self.o.payload.eq(data.View(layout, fifo.r_data)),
-            fifo.r_en.eq(self.o.ready),
-            self.quiet.eq(~active & (credit == _DEPTH)),
+            # Also where nothing arrives: that place is free, for there are more than `_DEPTH`.
+            write.en.eq(1),
+            write.addr.eq(arrived),
+            write.data.eq(job),
+            read.addr.eq(taken),
+            self.o.payload.eq(data.View(layout, read.data)),
+            self.quiet.eq(~active & (asked == taken)),
         ]
         return m
