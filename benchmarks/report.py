@@ -134,8 +134,10 @@ def bars(results: Results, energy: dict[str, Any] | None) -> list[Bar]:
         ratio = results.ratio("resnet20", scheme, DENSITY, group)
         found.append(Bar(f"ResNet-20: cycles of {scheme} / ours, {words}", least, ratio, True))
     if energy is not None:
-        less = float(energy["ratios"]["binary"])
-        found.append(Bar("layer L: switching energy of binary / ours", 2.0, less, True))
+        for group in (1, "auto"):
+            words = "T = 1" if group == 1 else "T chosen for each"
+            ratio = energy_ratio(energy, "binary", group)
+            found.append(Bar(f"layer L: switching of binary / ours, {words}", 2.0, ratio, True))
     return found
 
 
@@ -320,20 +322,34 @@ def _resnet20(results: Results) -> str:
     return f"{text}\n\n{BINDS.format(array=ARRAY, share=share).strip()}"
 
 
+def _energy_run(energy: dict[str, Any], scheme: str, group: Group) -> Entry:
+    return next(run for run in energy["runs"] if (run["scheme"], run["group"]) == (scheme, group))
+
+
+def energy_ratio(energy: dict[str, Any], scheme: str, group: Group) -> float:
+    """Energy of a scheme over that of signed binary."""
+    other, ours = (_energy_run(energy, each, group)["total"] for each in (scheme, _OURS))
+    return float(other / ours)
+
+
 def _energy(energy: dict[str, Any]) -> str:
-    ours = energy["runs"][_OURS]
+    unit = _energy_run(energy, _OURS, 1)["total"]
     rows = [
         (
-            scheme,
+            run["scheme"],
             f"{run['density']:.2f}",
+            "chosen" if run["group"] == "auto" else str(run["group"]),
             f"{run['cycles']:,}",
-            *(f"{run['energy'][part] / ours['total']:.3f}" for part in energy["parts"]),
-            f"{run['total'] / ours['total']:.2f}",
+            *(f"{run['energy'][part] / unit:.3f}" for part in energy["parts"]),
+            f"{run['total'] / unit:.2f}",
+            f"{energy_ratio(energy, run['scheme'], run['group']):.2f}",
+            f"{run['beats']:,}",
         )
-        for scheme, run in energy["runs"].items()
+        for run in energy["runs"]
     ]
-    headings = ("scheme", " density", " cycles", *(f" {part}" for part in energy["parts"]))
-    return table((*headings, " all, over signed binary"), rows)
+    headings = ("scheme", " density", " T", " cycles", *(f" {part}" for part in energy["parts"]))
+    more = (" all", " over signed binary", " vectors read")
+    return table((*headings, *more), rows)
 
 
 def _layer_l(results: Results) -> str:
