@@ -70,28 +70,41 @@ def plan_copies(
     config: ArrayConfig, network: Network, layers: Sequence[Sequence[Geometry]]
 ) -> dict[str, list[Copy]]:
     """Copies of the input and of each layer's output, by tensor name; logits have none."""
-    copies: dict[str, list[Copy]] = {network.input.name: []}
     geometries = [geometry for regions in layers for geometry in regions]
-    copies |= {geometry.layer.name: [] for geometry in geometries}
-    flexible: list[tuple[str, Reader, bool]] = []
+    names = [network.input.name, *(geometry.layer.name for geometry in geometries)]
+    readers: dict[str, list[Geometry]] = {name: [] for name in names}
     for geometry in geometries:
+        for name in dict.fromkeys(geometry.layer.inputs):
+            readers[name].append(geometry)
+    return {
+        tensor: tensor_copies(config, network, tensor, each) for tensor, each in readers.items()
+    }
+
+
+def tensor_copies(
+    config: ArrayConfig, network: Network, tensor: str, readers: Sequence[Geometry]
+) -> list[Copy]:
+    """Copies of one tensor. ``readers``: all layers that read it, in their order."""
+    copies: list[Copy] = []
+    flexible: list[tuple[Reader, bool]] = []
+    for geometry in readers:
         layer, region = geometry.layer, geometry.region
-        if geometry.reduce:
-            flexible.append((layer.source, (layer.name, 0, region), True))
-        else:
+        if layer.source == tensor:
             reader = (layer.name, 0, region)
-            _demand(copies[layer.source], layer.source, geometry.source_layout(), reader)
-        if layer.residual_source is not None:
-            other = layer.residual_source
+            if geometry.reduce:
+                flexible.append((reader, True))
+            else:
+                _demand(copies, tensor, geometry.source_layout(), reader)
+        if layer.residual_source == tensor:
             reader, wanted = (layer.name, 1, region), geometry.residual_layout()
             if geometry.apart:
-                copies[other].append(Copy(other, wanted, [reader], apart=True))
+                copies.append(Copy(tensor, wanted, [reader], apart=True))
             else:
-                _demand(copies[other], other, wanted, reader)
-    if not network.gives_logits:
-        flexible.append((network.output, HOST, False))
-    for tensor, reader, cleared in flexible:
-        _serve(config, network, copies[tensor], tensor, reader, cleared)
+                _demand(copies, tensor, wanted, reader)
+    if tensor == network.output and not network.gives_logits:
+        flexible.append((HOST, False))
+    for reader, cleared in flexible:
+        _serve(config, network, copies, tensor, reader, cleared)
     return copies
 
 

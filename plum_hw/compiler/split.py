@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from plum_hw.config import ArrayConfig
 from plum_hw.ir import Network
 
-from .copies import Copy, plan_copies
+from .copies import Copy, plan_copies, tensor_copies
 from .geometry import Geometry
 from .layout import TensorLayout
 from .memory import Allocation, allocate
@@ -33,16 +33,84 @@ class Placement:
     vectors: int
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """A choice for every layer, by its number. *Members*: ``numbers``; ``cycles``, estimated;
-    ``copies``; ``allocation``.
+#: Number of the choice of every layer.
+_Numbers = tuple[int, ...]
+
+
+class _Search:
+    """Tries choices: what one layer takes depends on its own choice and those of its readers, so
+    it is estimated once for each of these; a trial's copies are placed only where it matters.
     """
 
-    numbers: tuple[int, ...]
-    cycles: int
-    copies: dict[str, list[Copy]]
-    allocation: Allocation
+    def __init__(
+        self,
+        config: ArrayConfig,
+        network: Network,
+        choices: Sequence[Sequence[Choice]],
+        cost: Cost,
+    ) -> None:
+        self._config = config
+        self._network = network
+        self._choices = choices
+        self._cost = cost
+        names = [layer.name for layer in network.layers]
+        self._readers = [
+            [index for index, layer in enumerate(network.layers) if name in layer.inputs]
+            for name in names
+        ]
+        self._costs: dict[tuple[int, _Numbers], int] = {}
+        self._allocations: dict[_Numbers, Allocation] = {}
+
+    def first(self) -> _Numbers:
+        """The best choice of every layer by itself."""
+        best = []
+        for each in self._choices:
+            alone = [self._cost(choice, ()) for choice in each]
+            best.append(min(range(len(each)), key=lambda n: (alone[n], -each[n][0].parts)))
+        return tuple(best)
+
+    def layers(self, numbers: _Numbers) -> tuple[Choice, ...]:
+        """The choices of these numbers."""
+        return tuple(each[number] for each, number in zip(self._choices, numbers, strict=True))
+
+    def cycles(self, numbers: _Numbers) -> int:
+        """Estimated cycles of all layers."""
+        total = 0
+        for index, readers in enumerate(self._readers):
+            key = (index, (numbers[index], *[numbers[reader] for reader in readers]))
+            if key not in self._costs:
+                self._costs[key] = self._layer_cycles(index, numbers)
+            total += self._costs[key]
+        return total
+
+    def _layer_cycles(self, index: int, numbers: _Numbers) -> int:
+        readers = [
+            geometry
+            for reader in self._readers[index]
+            for geometry in self._choices[reader][numbers[reader]]
+        ]
+        name = self._network.layers[index].name
+        copies = tensor_copies(self._config, self._network, name, readers)
+        return self._cost(self._choices[index][numbers[index]], [copy.layout for copy in copies])
+
+    def allocation(self, numbers: _Numbers) -> Allocation:
+        """What placing the copies comes to."""
+        if numbers not in self._allocations:
+            self._allocations[numbers] = self.place(numbers)[1]
+        return self._allocations[numbers]
+
+    def place(self, numbers: _Numbers) -> tuple[dict[str, list[Copy]], Allocation]:
+        """The copies, and what placing them comes to."""
+        layers = self.layers(numbers)
+        copies = plan_copies(self._config, self._network, layers)
+        return copies, allocate(self._config, self._network, layers, copies)
+
+    def changes(self, numbers: _Numbers, layers: Sequence[int] | None = None) -> Iterator[_Numbers]:
+        """Each way to change one layer, or one of some layers."""
+        for index in range(len(numbers)) if layers is None else layers:
+            for number in range(len(self._choices[index])):
+                if number != numbers[index]:
+                    yield (*numbers[:index], number, *numbers[index + 1 :])
 
 
 def place_network(
@@ -57,74 +125,47 @@ def place_network(
     the one layer is changed that gains most vectors for its cycles; then whatever still saves
     cycles. Raises the `Refusal` of the last attempt where no change helps any more.
     """
+    search = _Search(config, network, choices, cost)
+    now = _improved(search, _fitting(search, search.first()))
+    copies, allocation = search.place(now)
+    return Placement(search.layers(now), copies, allocation.vectors)
 
-    def attempt(numbers: Sequence[int]) -> _Trial:
-        layers = [each[number] for each, number in zip(choices, numbers, strict=True)]
-        copies = plan_copies(config, network, layers)
-        cycles = sum(
-            cost(regions, [copy.layout for copy in copies[regions[0].layer.name]])
-            for regions in layers
-        )
-        return _Trial(tuple(numbers), cycles, copies, allocate(config, network, layers, copies))
 
-    alone = [[cost(choice, ()) for choice in each] for each in choices]
-    now = attempt(
-        [
-            min(range(len(each)), key=lambda number: (alone[index][number], -each[number][0].parts))
-            for index, each in enumerate(choices)
-        ]
-    )
-    counts = [len(each) for each in choices]
-    while now.allocation.refusal is not None:
-        best: tuple[float, _Trial] | None = None
-        for numbers in _changes(counts, now.numbers):
-            trial = attempt(numbers)
-            gain = now.allocation.excess - trial.allocation.excess
-            value = gain / max(trial.cycles - now.cycles, 1)
+def _fitting(search: _Search, now: _Numbers) -> _Numbers:
+    """A choice that fits."""
+    while (refusal := search.allocation(now).refusal) is not None:
+        best: tuple[float, _Numbers] | None = None
+        for trial in search.changes(now):
+            gain = search.allocation(now).excess - search.allocation(trial).excess
+            value = gain / max(search.cycles(trial) - search.cycles(now), 1)
             if gain > 0 and (best is None or value > best[0]):
                 best = (value, trial)
         if best is None:
-            raise now.allocation.refusal
+            raise refusal
         now = best[1]
-    now = _improved(now, counts, attempt)
-    # The last attempt's places are the ones that count.
-    now = attempt(now.numbers)
-    layers = tuple(each[number] for each, number in zip(choices, now.numbers, strict=True))
-    return Placement(layers, now.copies, now.allocation.vectors)
+    return now
 
 
-def _changes(
-    counts: Sequence[int], numbers: Sequence[int], layers: Sequence[int] | None = None
-) -> Iterator[tuple[int, ...]]:
-    """Each way to change one layer, or one of some layers."""
-    for index in range(len(counts)) if layers is None else layers:
-        for number in range(counts[index]):
-            if number != numbers[index]:
-                yield (*numbers[:index], number, *numbers[index + 1 :])
-
-
-def _improved(
-    now: _Trial, counts: Sequence[int], attempt: Callable[[Sequence[int]], _Trial]
-) -> _Trial:
+def _improved(search: _Search, now: _Numbers) -> _Numbers:
     """A choice that fits and takes fewer cycles, as long as changing one layer, or one and another
     nearby, finds any: what was changed to make room may not have been needed in the end.
     """
 
-    def fitting(trials: Iterator[tuple[int, ...]]) -> _Trial | None:
-        tried = [attempt(numbers) for numbers in trials]
-        better = [
-            each for each in tried if each.cycles < now.cycles and each.allocation.refusal is None
-        ]
-        return min(better, key=lambda each: each.cycles) if better else None
+    def quicker(trials: Iterator[_Numbers]) -> _Numbers | None:
+        """The quickest that fits."""
+        limit = search.cycles(now)
+        tried = [(cycles, trial) for trial in trials if (cycles := search.cycles(trial)) < limit]
+        tried.sort(key=lambda each: each[0])
+        return next((trial for _, trial in tried if search.allocation(trial).refusal is None), None)
 
     while True:
-        found = fitting(_changes(counts, now.numbers))
-        for index in range(len(counts) if found is None else 0):
-            near = range(index + 1, min(index + 1 + _DISTANCE, len(counts)))
-            found = found or fitting(
+        found = quicker(search.changes(now))
+        for index in range(len(now) if found is None else 0):
+            near = range(index + 1, min(index + 1 + _DISTANCE, len(now)))
+            found = found or quicker(
                 second
-                for first in _changes(counts, now.numbers, [index])
-                for second in _changes(counts, first, near)
+                for first in search.changes(now, [index])
+                for second in search.changes(first, near)
             )
         if found is None:
             return now
