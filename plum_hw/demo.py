@@ -34,10 +34,15 @@ def demo_command(
     device: Annotated[
         str, typer.Option(help="virtual, golden, a serial port, or socket://HOST:PORT.")
     ] = "virtual",
-    array: Annotated[str, typer.Option(help="Array preset.", metavar="PRESET")] = "arty-a7-35t",
+    array: Annotated[
+        str,
+        typer.Option(
+            help="Array preset; one cluster is the quickest to simulate.", metavar="PRESET"
+        ),
+    ] = "single",
     limit: Annotated[
         int, typer.Option(parser=console.positive, metavar="N", help="Number of test images.")
-    ] = 200,
+    ] = 100,
     out: Annotated[Path, typer.Option(help="Folder for the compiled bundle.")] = Path("build/demo"),
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
 ) -> None:
