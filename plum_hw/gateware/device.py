@@ -97,6 +97,7 @@ class Device(wiring.Component):
                 cluster.control.eq(conductor.control),
                 cluster.memory.space.eq(memory.space),
                 cluster.memory.fetch.eq(memory.fetch),
+                cluster.memory.part.eq(memory.part),
                 cluster.memory.address.eq(address),
                 cluster.memory.data.eq(memory.data),
                 cluster.memory.write_code.eq(memory.write_code),

@@ -140,7 +140,7 @@ async def a_write_a_cycle_and_a_waiting_response(dut) -> None:
     dut.host__request__payload.value = int(Space.TABLE) | 8 << 4
     for wait in range(20):
         assert not int(dut.host__request__ready.value)
-        there = wait > read_cycles(bench.config)
+        there = wait > read_cycles(bench.config) + 8
         assert int(dut.host__response__valid.value) == there, f"after {wait} cycles"
         await FallingEdge(dut.clk)
     assert int(dut.host__response__payload.value) & 0xFFFFFFFF == words[7]

@@ -12,7 +12,7 @@ from plum_hw.gateware.conductor import Conductor
 from plum_hw.gateware.link.cluster_router import ClusterRouter
 from plum_hw.gateware.link.host_port import read_cycles
 from plum_hw.gateware.records import Records
-from plum_hw.layouts import LAYER_COUNTERS, Counter, Space, layer_layout
+from plum_hw.layouts import LAYER_COUNTERS, SPACE_BYTES, Counter, Space, layer_layout
 from plum_hw.timing import QUIET_CYCLES
 
 CONFIG = ArrayConfig(clusters=3, write_buses=2, lanes=16, result_depth=20, layer_counters=16)
@@ -42,7 +42,8 @@ class Memories:
                 if context.get(memory.write_table):
                     self.words[cluster, Space.TABLE, address] = data
                 place = addressed[-read_cycles(CONFIG)]
-                context.set(memory.read, self.words.get((cluster, *place), 0))
+                word = self.words.get((cluster, *place), 0)
+                context.set(memory.read, word >> 8 * context.get(port.part) & 255)
             bus = router.bus
             if context.get(bus.enable):
                 assert context.get(bus.enable) == 255
@@ -99,6 +100,8 @@ def test_router_carries_each_access_to_the_clusters_meant(seed: int) -> None:
             context.set(response.ready, 0)
             fixed = {Space.RESULT: 0x12345678, Space.COUNTER: 0x9ABCDEF0}
             assert memories.fetches == number + 1
+            # Words of four bytes stand in the lower half.
+            got &= (1 << 8 * SPACE_BYTES[Space(space)]) - 1
             assert got == fixed.get(Space(space), model.get((cluster, space, address)))
 
     simulator = Simulator(router)

@@ -13,6 +13,7 @@ from plum_hw.gateware.cluster.emitter import Emitter
 from plum_hw.gateware.cluster.fetcher import Fetcher
 from plum_hw.gateware.cluster.jobs import bus_layout
 from plum_hw.gateware.cluster.lanes import Lanes
+from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.gateware.cluster.sequencer import Sequencer
 from plum_hw.gateware.cluster.walker import Walker
 from plum_hw.gateware.conductor import Control
@@ -126,16 +127,16 @@ class Cluster(wiring.Component):
         for bus, sent in zip(emitter.bus, self.sends, strict=True):
             m.d.comb += sent.eq(bus)
 
-        # What the host reads; only activations have more than 32 bits.
-        activations = Signal(64)
-        for lane in range(config.group_lanes):
-            value = drain.port.sums[lane][: config.act_bits]
-            m.d.comb += activations.word_select(lane, 8).eq(value.as_unsigned())
-        m.d.comb += self.memory.read.eq(activations)
-        with m.Switch(self.memory.space):
-            for space, word in {Space.CODE: code.data, Space.TABLE: table.data}.items():
-                with m.Case(space):
-                    m.d.comb += self.memory.read[:WORD_BITS].eq(word)
+        # What the host reads, a byte at a time.
+        memory = self.memory
+        choices = [
+            word.word_select(part, 8) for word in (code.data, table.data) for part in range(4)
+        ]
+        choices += [drain.port.sums[lane].as_unsigned()[: config.act_bits] for lane in range(8)]
+        is_sum = memory.space == Space.ACTIVATION
+        of_table = memory.space == Space.TABLE
+        select = Cat(memory.part[:2], Mux(is_sum, memory.part[2], of_table), is_sum)
+        m.d.comb += memory.read.eq(mux_tree(select, choices))
 
         m.d.sync += self.quiet.eq(walker.quiet & fetcher.quiet & decoder.quiet)
         m.d.comb += [

@@ -1,6 +1,9 @@
 """The host's way into the memories of all clusters, and of the device."""
 
-from amaranth.hdl import Module, Mux, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,7 +17,8 @@ class ClusterRouter(wiring.Component):
     """Carries each access to the clusters meant, and brings back the answers.
 
     Words for code and table memories are taken one a cycle; one for activation memories takes a
-    cycle more for each cluster of the array, for they are reached over the write buses.
+    cycle more for each cluster of the array, for they are reached over the write buses. Words that
+    are read are gathered byte by byte, so that clusters share narrow multiplexers.
 
     Parameters
     ----------
@@ -50,6 +54,7 @@ class ClusterRouter(wiring.Component):
         dest = Signal(config.cluster_bits)
         cycles = read_cycles(config)
         wait = Signal(range(cycles + 1))
+        part = Signal(3)
         reading = Signal()
         write = Signal()  # of the held word to code or table memories
         m.d.sync += [write.eq(0), self.bus.enable.eq(0)]
@@ -60,6 +65,7 @@ class ClusterRouter(wiring.Component):
                 memory.space.eq(held.space),
                 memory.address.eq(held.address),
                 memory.data.eq(held.data),
+                memory.part.eq(part),
                 memory.fetch.eq(reading & (wait == cycles)),
                 memory.write_code.eq(meant & (held.space == Space.CODE)),
                 memory.write_table.eq(meant & (held.space == Space.TABLE)),
@@ -99,7 +105,11 @@ class ClusterRouter(wiring.Component):
                 m.d.comb += reading.eq(1)
                 m.d.sync += wait.eq(wait - 1)
                 with m.If(wait == 0):
-                    m.d.sync += response.payload.eq(self._read(held.space, targets))
+                    m.next = "GATHER"
+            with m.State("GATHER"):
+                word = Cat(response.payload[8:], self._read(held.space, targets, part))
+                m.d.sync += [part.eq(part + 1), response.payload.eq(word)]
+                with m.If(part.all()):
                     m.next = "RESPOND"
             with m.State("RESPOND"):
                 m.d.comb += response.valid.eq(1)
@@ -107,13 +117,13 @@ class ClusterRouter(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _read(self, space: Signal, targets: Signal) -> Mux:
-        """The word that a read is answered with."""
-        of_cluster = 0
+    def _read(self, space: Signal, targets: Signal, part: Signal) -> Value:
+        """A byte of the word that a read is answered with."""
+        bytes_ = [
+            Mux(space == Space.RESULT, self.result.word_select(part[:2], 8), 0),
+            Mux(space == Space.COUNTER, self.counter.word_select(part[:2], 8), 0),
+        ]
+        own = (space != Space.RESULT) & (space != Space.COUNTER)
         for number, memory in enumerate(self.memories):
-            of_cluster |= Mux(targets[number], memory.read, 0)
-        return Mux(
-            space == Space.COUNTER,
-            self.counter,
-            Mux(space == Space.RESULT, self.result, of_cluster),
-        )
+            bytes_.append(Mux(own & targets[number], memory.read, 0))
+        return reduce(or_, bytes_)

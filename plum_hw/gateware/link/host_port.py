@@ -28,11 +28,12 @@ MemoryPort = wiring.Signature(
         "write_code": Out(1),
         "write_table": Out(1),
         "fetch": Out(1),  # strobe before activations are read
-        "read": In(64),  # settled `read_cycles` after address, space and `fetch`
+        "part": Out(3),  # which byte of the word is read
+        "read": In(8),  # settled `read_cycles` after address, space and `fetch`
     }
 )
 
 
 def read_cycles(config: ArrayConfig) -> int:
     """Cycles that a cluster takes to find a word: activations come through the drain."""
-    return config.groups + 8
+    return config.groups + 10
