@@ -35,7 +35,7 @@ def EMIT_LATENCY(config: ArrayConfig) -> int:
     """Cycles from an emit beat to the earliest start of its emission, whose first step then finds
     its sums.
     """
-    return BEAT_TO_SNAPSHOT + max(1, config.groups + 2 - FIRST_STEP)
+    return BEAT_TO_SNAPSHOT + max(1, config.groups + 4 - FIRST_STEP)
 
 
 def REDUCE_CYCLES(config: ArrayConfig, terms: int) -> int:

@@ -86,7 +86,7 @@ class Model:
         sent = []
         step = start + block.FIRST_STEP
         for entry in emission.entries:
-            bus = 0 if wide else entry["target"] % config.write_buses
+            bus = 0 if wide else config.bus_of(entry["target"])
             step = self.slot(step, bus) + steps
             self._finish = emission.finish = step - 1
             record: dict[str, Any] = {"result": int(wide)}

@@ -1,8 +1,9 @@
 """The drain: from lane accumulators, a kernel column at a time, to sums of whole filters."""
 
-from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory, MemoryData
 from amaranth.lib.wiring import In
@@ -17,14 +18,13 @@ _BANKS = 4
 
 
 class Drain(wiring.Component):
-    """Reads a snapshot in `groups` cycles: aligns, negates and adds to the sums in LUT RAM.
+    """Reads a snapshot in `groups` cycles: negates, aligns and adds to the sums in LUT RAM.
 
     A group a cycle; drains may follow each other without a gap. A sum is read, changed and written
     back in one cycle, so the order of drains is the order of effects for any number of groups.
 
-    Output lane i of group g takes lane 8g + i + shift; `shift` is at most `reach` to either side.
-    Lanes that agree modulo 8 share a multiplexer, since each group of outputs takes one of them;
-    what these select is then rotated.
+    Output lane i of group g takes lane 8g + i + shift, `shift` being at most `reach` either way: a
+    lane of the group, of the one before or of the one after.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Drain(wiring.Component):
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
         #: Cycles from `start` until the emitter may address any of the drain's sums.
-        self.LATENCY = config.groups + 2
+        self.LATENCY = config.groups + 4
         width = config.group_lanes * config.sum_bits
         self.sums_data = MemoryData(shape=unsigned(width), depth=_BANKS * config.groups, init=[])
         super().__init__(
@@ -59,65 +59,54 @@ class Drain(wiring.Component):
         m = Module()
         size, groups, reach = config.group_lanes, config.groups, config.reach
 
-        # Cycle 0: which group. The counter is zero again after the last.
-        running, group = Signal(), Signal(config.group_bits)
-        run = self.start | running
-        shift = Signal(signed(min(4, reach.bit_length() + 1)))
-        align_run, align_job = Signal(), Signal(DrainJob)
-        align_group = Signal(config.group_bits)
-        m.d.comb += shift.eq(Mux(self.start, self.job.shift, align_job.shift))
-        m.d.sync += [
-            running.eq(run & (group != groups - 1)),
-            align_run.eq(run),
-            align_group.eq(group),
-        ]
-        with m.If(run):
-            m.d.sync += group.eq((group + 1) % groups)
+        # Which group, and what for, in every stage. The counter is zero again after the last group.
+        running = Signal()
+        group = [Signal(config.group_bits, name=f"group_{number}") for number in range(5)]
+        run = [Signal(name=f"run_{number}") for number in range(5)]
+        job = [Signal(DrainJob, name=f"job_{number}") for number in range(5)]
+        m.d.comb += run[0].eq(self.start | running)
+        m.d.sync += running.eq(run[0] & (group[0] != groups - 1))
+        with m.If(run[0]):
+            m.d.sync += group[0].eq((group[0] + 1) % groups)
         with m.If(self.start):
-            m.d.sync += align_job.eq(self.job)
+            m.d.sync += job[1].eq(self.job)
+        for number in range(1, 5):
+            m.d.sync += [run[number].eq(run[number - 1]), group[number].eq(group[number - 1])]
+            if number > 1:
+                m.d.sync += job[number].eq(job[number - 1])
 
-        # Residues that the rotation carries over a border are those of the group beside. Where
-        # there is no such group the lane is cleared later.
-        selected = Signal(data.ArrayLayout(unsigned(config.acc_bits), size))
-        for residue in range(size):
-            number = Signal(config.group_bits, name=f"group_{residue}")
-            after = shift > residue if residue < reach else 0
-            before = shift < residue + 1 - size if residue >= size - reach else 0
-            m.d.comb += number.eq(group + after - before)
-            lanes = [self.snapshot[size * index + residue] for index in range(groups)]
-            m.d.sync += selected[residue].eq(mux_tree(number, lanes))
+        # Stages 0, 1: the group's lanes, as a complement where they are subtracted.
+        lanes = self._group(m, group[0], job[1].negate)
+
+        # Stages 2, 3: rotate. The next group has come by now, the last one is kept. Lanes beyond
+        # the strip are zero.
+        before, here = Signal.like(lanes), Signal.like(lanes)
+        m.d.sync += [here.eq(lanes), before.eq(here)]
         left, right = Signal(), Signal()  # the groups beside are of the same strip
         m.d.sync += [
-            left.eq(mux_tree(group, [0, *~self.left_edge[1:]])),
-            right.eq(mux_tree(group, [*~self.left_edge[1:], 0])),
+            left.eq(mux_tree(group[2], [0, *~self.left_edge[1:]])),
+            right.eq(mux_tree(group[2], [*~self.left_edge[1:], 0])),
         ]
-
-        # Cycle 1: rotate and negate, as a complement and a carry; lanes beyond the strip are zero.
-        change_run, change_job = Signal(), Signal(DrainJob)
-        change_group = Signal(config.group_bits)
-        m.d.sync += [
-            change_run.eq(align_run),
-            change_job.eq(align_job),
-            change_group.eq(align_group),
-        ]
-        shift, negate = align_job.shift, align_job.negate
+        around = [*before, *here, *lanes]
+        shift = job[3].shift[: min(4, reach.bit_length() + 1)].as_signed()
+        subtracts = Signal()
+        m.d.sync += subtracts.eq(job[3].negate)
         operands = []
         for lane in range(size):
             # Without the common reset, so that the flip-flops' own serves the clearing.
-            operand = Signal(signed(config.acc_bits + 1), name=f"operand_{lane}", reset_less=True)
-            carry = Signal(name=f"carry_{lane}", reset_less=True)
-            beyond = (~left & (lane + shift < 0)) if lane < reach else 0
-            beyond |= (~right & (lane + shift >= size)) if lane >= size - reach else 0
-            rotated = self._rotated(shift, [selected[(lane + by) % size] for by in range(size)])
-            m.d.sync += [
-                operand.eq(Cat(rotated, 0) ^ negate.replicate(config.acc_bits + 1)),
-                carry.eq(negate),
-            ]
-            with m.If(beyond):
-                m.d.sync += [operand.eq(0), carry.eq(0)]
+            operand = Signal(config.acc_bits, name=f"operand_{lane}", reset_less=True)
+            carry = subtracts
+            choices = {by: around[size + lane + by] for by in range(-reach, reach + 1)}
+            m.d.sync += operand.eq(_choose(shift, choices))
+            if lane < reach or lane >= size - reach:
+                carry = Signal(name=f"carry_{lane}", reset_less=True)
+                m.d.sync += carry.eq(job[3].negate)
+                beyond = (~left & (shift < -lane)) | (~right & (shift >= size - lane))
+                with m.If(beyond):
+                    m.d.sync += [operand.eq(0), carry.eq(0)]
             operands.append((operand, carry))
 
-        # Cycle 2: read, change, write.
+        # Stage 4: read, change, write.
         m.submodules.sums = memory = Memory(self.sums_data)
         old_port = memory.read_port(domain="comb")
         read_port = memory.read_port(domain="comb")
@@ -127,7 +116,7 @@ class Drain(wiring.Component):
             return Cat(group, bank) if groups > 1 else bank
 
         m.d.comb += [
-            old_port.addr.eq(address(change_job.bank, change_group)),
+            old_port.addr.eq(address(job[4].bank, group[4])),
             write_port.addr.eq(old_port.addr),
             read_port.addr.eq(address(self.port.bank, self.port.group)),
         ]
@@ -136,30 +125,53 @@ class Drain(wiring.Component):
         new = data.View(sums_layout(config), write_port.data)
         for lane, (operand, carry) in enumerate(operands):
             base = Signal(signed(config.sum_bits), name=f"base_{lane}")
-            with m.Switch(change_job.op):
+            with m.Switch(job[4].op):
                 with m.Case(DrainOp.ADD):
                     m.d.comb += base.eq(old[lane])
                 with m.Case(DrainOp.NIBBLE):
                     m.d.comb += base.eq(old[lane] << 4)
-            larger = 0  # of two activations
-            for bit in range(config.act_bits):
-                larger = Mux(operand[bit] ^ old[lane][bit], operand[bit], larger)
+            # Of two activations.
+            larger = operand[: config.act_bits] > old[lane][: config.act_bits].as_unsigned()
             m.d.comb += [
-                # One adder, with a bit below for the carry.
-                new[lane].eq((Cat(carry, operand).as_signed() + Cat(carry, base).as_signed()) >> 1),
+                # One adder, with a bit below for the complement's carry.
+                new[lane].eq(
+                    (Cat(carry, operand, carry).as_signed() + Cat(carry, base).as_signed()) >> 1
+                ),
                 # A sum that is the largest already is kept by not being written.
-                write_port.en[lane].eq(change_run & ((change_job.op != DrainOp.MAX) | larger)),
+                write_port.en[lane].eq(run[4] & ((job[4].op != DrainOp.MAX) | larger)),
             ]
         return m
 
-    def _rotated(self, shift: Value, choices: Sequence[Value]) -> Value:
-        """`choices[shift % 8]`, with as few choices as `reach` needs."""
-        reach = self._config.reach
-        bits = min(3, reach.bit_length() + 1)
-        turns = []
-        for turn in range(1 << bits):
-            signed_turn = turn - (turn >> (bits - 1) << bits)
-            # What no shift selects costs nothing where it is the same as a neighbour.
-            within = abs(signed_turn) <= reach or reach >= len(choices) // 2
-            turns.append(signed_turn if within else 0)
-        return mux_tree(shift[:bits], [choices[turn % len(choices)] for turn in turns])
+    def _group(self, m: Module, group: Signal, negate: Value) -> data.View:
+        """A group of the snapshot, two cycles later; negate : a cycle later.
+
+        Some groups go through multiplexers of four, the rest has a register each; whatever has not
+        been selected is cleared, and an OR of all takes one more LUT.
+        """
+        config = self._config
+        count = config.groups
+        muxes = max(0, -(-(count - 5) // 3))
+        lanes = Signal(data.ArrayLayout(unsigned(config.acc_bits), config.group_lanes))
+        for residue in range(config.group_lanes):
+            choices = [self.snapshot[config.group_lanes * i + residue] for i in range(count)]
+            sources = [
+                (group[2:] == i, mux_tree(group[:2], choices[4 * i :][:4])) for i in range(muxes)
+            ]
+            sources += [(group == i, choices[i]) for i in range(4 * muxes, count)]
+            parts = []
+            for number, (selected, value) in enumerate(sources):
+                part = Signal(config.acc_bits, name=f"part_{number}_{residue}", reset_less=True)
+                m.d.sync += part.eq(value)
+                with m.If(~selected):
+                    m.d.sync += part.eq(0)
+                parts.append(part)
+            complement = negate.replicate(config.acc_bits)
+            m.d.sync += lanes[residue].eq(reduce(or_, parts) ^ complement)
+        return lanes
+
+
+def _choose(shift: Value, choices: dict[int, Value]) -> Value:
+    """`choices[shift]`; what is none of them costs nothing where it is the same as a neighbour."""
+    half = 1 << (len(shift) - 1)
+    turns = [turn - 2 * half * (turn >= half) for turn in range(2 * half)]
+    return mux_tree(shift, [choices.get(turn, choices[0]) for turn in turns])

@@ -12,6 +12,7 @@ from plum_hw.gateware.cluster.jobs import (
     SIDE_BANK,
     EmitJob,
     bus_layout,
+    bus_number,
     sum_port,
     table_port,
 )
@@ -230,7 +231,7 @@ class Emitter(wiring.Component):
             write = delayed
         for number, bus in enumerate(self.bus):
             m.d.sync += bus.eq(0)
-            with m.If(requantizer.y_valid & (write.group % config.write_buses == number)):
+            with m.If(requantizer.y_valid & (bus_number(config, write.group) == number)):
                 m.d.sync += [bus.eq(write), bus.data.eq(requantizer.y)]
         return m
 
@@ -275,4 +276,4 @@ class Emitter(wiring.Component):
             phase == number * config.clusters // config.write_buses
             for number in range(config.write_buses)
         ]
-        return mux_tree(target[: (config.write_buses - 1).bit_length()], free)
+        return mux_tree(bus_number(config, target), free)
