@@ -22,7 +22,7 @@ class ActivationMemory(wiring.Component):
     -------
     address : vector to read
     vector : what was addressed in the cycle before
-    buses : groups to write; bus i serves the groups whose number is i modulo `write_buses`, and all
+    buses : groups to write; each serves the groups of its own (`ArrayConfig.bus_of`), and all
         four lanes of a group's half are enabled or none
     hit : what the bus carries is meant for this memory, a bit for each bus
     """
@@ -53,14 +53,14 @@ class ActivationMemory(wiring.Component):
             m.submodules[f"group_{number}"] = memory = Memory(memory_data)
             read = memory.read_port(transparent_for=())
             write = memory.write_port(granularity=half * config.act_bits)
-            bus = self.buses[number % config.write_buses]
+            bus = self.buses[config.bus_of(number)]
             m.d.comb += [
                 read.addr.eq(self.address),
                 self.vector.as_value()[number * width :][:width].eq(read.data),
                 write.addr.eq(bus.address),
                 write.data.eq(bus.data),
             ]
-            meant = self.hit[number % config.write_buses]
+            meant = self.hit[config.bus_of(number)]
             with m.If(meant & (bus.group[skip:] == number >> skip)):
                 m.d.comb += write.en.eq(Cat(bus.enable[0], bus.enable[half]))
         return m
