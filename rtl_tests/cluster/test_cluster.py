@@ -20,7 +20,7 @@ ARRAYS = {
         name="one-group", clusters=2, lanes=8, act_depth=1024, mask_bits=8, reach=7, act_bits=5
     ),
     "eight-groups": ArrayConfig(
-        name="eight-groups", clusters=5, write_buses=2, lanes=64, act_depth=256, mask_bits=16
+        name="eight-groups", clusters=2, write_buses=2, lanes=64, act_depth=256, mask_bits=16
     ),
 }
 SEEDS = {
