@@ -143,8 +143,10 @@ def _pieces(config: ArrayConfig, timed: Timed) -> Iterator[Timed]:
 
 def _too_large(config: ArrayConfig, timed: Timed) -> Problem:
     name = timed.step.plan.layer.name
-    steps = timed.step.cut(max(len(masks.filters) for masks in timed.step.masks))
-    least = _timed(config, steps[0])
+    # The last step has a filter in every cluster that has any.
+    least = _timed(
+        config, timed.step.cut(max(len(masks.filters) for masks in timed.step.masks))[-1]
+    )
     memory, depth, words = "code", config.code_depth, int(least.code.max())
     if words <= depth:
         memory, depth, words = "table", config.table_depth, int(least.table.max())

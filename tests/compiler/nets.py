@@ -29,15 +29,24 @@ def array(**knobs: Any) -> ArrayConfig:
     return replace(ROOMY, **knobs)
 
 
-def draw_array(rng: np.random.Generator, **knobs: Any) -> ArrayConfig:
-    """A random array with roomy memories."""
+def draw_array(rng: np.random.Generator, *, roomy: bool = True, **knobs: Any) -> ArrayConfig:
+    """A random array: with memories that hold any test network, or with small ones."""
+    lanes = int(knobs.get("lanes", rng.choice([8, 16, 32, 64])))
     drawn = {
-        "lanes": int(rng.choice([8, 16, 32, 64])),
+        "clusters": int(rng.integers(1, 7)),
+        "write_buses": int(rng.choice([n for n in (1, 2, 4, 8) if n <= lanes // 8])),
+        "lanes": lanes,
         "mask_bits": int(rng.choice([8, 16, 24, 32])),
         "reach": int(rng.integers(1, 8)),
         "acc_bits": int(rng.integers(10, 21)),
         "sum_bits": int(rng.integers(21, 26)),
     }
+    if not roomy:
+        drawn |= {
+            "act_depth": int(rng.choice([96, 160, 256, 512, 1024])),
+            "code_depth": int(rng.choice([256, 512, 1024, 4096])),
+            "table_depth": int(rng.choice([128, 256, 1024])),
+        }
     return array(**{**drawn, **knobs})
 
 

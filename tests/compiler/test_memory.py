@@ -1,45 +1,79 @@
-import itertools
+"""Places in activation memory: nothing that is still wanted is overwritten."""
+
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from plum_hw.compiler.copies import HOST
 from plum_hw.compiler.plan import Plan, plan_network
+from plum_hw.config import ArrayConfig
 from plum_hw.ir.random import random_network
 from tests.compiler.nets import Builder, array, draw_array, residual_network
 
 
 def check_allocation(plan: Plan) -> None:
-    """No two copies that are in use at one time overlap, but for an output in its residual."""
-    order = {layer.layer.name: index for index, layer in enumerate(plan.layers)}
-    spans = []
-    for tensor, copies in plan.copies.items():
-        for copy in copies:
-            last = max(len(order) if r == HOST else order[r[0]] for r in copy.readers)
-            spans.append((copy, order.get(tensor, -1), last))
-    for (a, a_first, a_last), (b, b_first, b_last) in itertools.combinations(spans, 2):
-        if a_first > b_last or b_first > a_last:
-            continue
-        one, two = a.layout, b.layout
-        if one.base >= two.base + two.vectors or two.base >= one.base + one.vectors:
-            continue
-        old, new = (a, b) if a_first < b_first else (b, a)
-        assert min(a_last, b_last) == max(a_first, b_first), f"{a.tensor} meets {b.tensor}"
-        assert (new.tensor, 1) in old.readers
-        assert (new.tensor, 0) not in old.readers
-        assert one == two
-    assert all(copy.layout.base + copy.layout.vectors <= plan.vectors for copy, _, _ in spans)
+    """No two copies that are in use at one time overlap, but for an output in its residual.
+
+    Brute force: the copy that each vector of the memory holds, from layer to layer.
+    """
+    names = list(dict.fromkeys(layer.layer.name for layer in plan.layers))
+    order = {name: index for index, name in enumerate(names)}
+    copies = [copy for each in plan.copies.values() for copy in each]
+    regions = Counter(layer.layer.name for layer in plan.layers)
+    owner: dict[int, int] = {}
+    for step in range(-1, len(names) + 1):
+        for index, copy in enumerate(copies):
+            if order.get(copy.tensor, -1) != step:
+                continue
+            for vector in range(copy.layout.base, copy.layout.base + copy.layout.vectors):
+                assert 0 <= vector < plan.vectors
+                if vector in owner and owner[vector] != index:
+                    old = copies[owner[vector]]
+                    last = max(order.get(reader[0], len(names)) for reader in old.readers)
+                    if last >= step:
+                        # Read right before it is overwritten, by the same layer and region.
+                        assert last == step, f"{old.tensor} meets {copy.tensor}"
+                        here = [r for r in old.readers if r[0] == copy.tensor]
+                        assert {slot for _, slot, _ in here} == {1}, f"{old.tensor} meets itself"
+                        assert old.layout == copy.layout
+                        assert len(here) == 1 <= regions[copy.tensor]
+                owner[vector] = index
+        for index, copy in enumerate(copies):
+            for name, slot, _ in copy.readers:
+                if order.get(name, len(names)) != step or copy.tensor == name:
+                    continue
+                layout = copy.layout
+                for vector in range(layout.base, layout.base + layout.vectors):
+                    held = owner[vector]
+                    own = held == index or (slot == 1 and copies[held].layout == layout)
+                    assert own, f"{copies[held].tensor} meets {copy.tensor}"
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_live_tensors_never_overlap(seed):
+def draw_plan(seed: int) -> tuple[Plan | None, ArrayConfig]:
     rng = np.random.default_rng(seed)
-    config = draw_array(rng, reach=7, acc_bits=20, sum_bits=25)
+    config = draw_array(rng, roomy=seed % 2 == 0, reach=7, acc_bits=20, sum_bits=25)
     network = random_network(seed, max_width=min(config.lanes, 40), max_macs=200_000, max_layers=12)
     plan, problems = plan_network(network, config)
-    if plan is None:
-        pytest.skip(problems[0].text)
-    check_allocation(plan)
+    # The smallest memories do not hold every network, and say so.
+    assert plan is not None or "activation memory needs" in problems[0].what, problems
+    return plan, config
+
+
+def test_live_tensors_never_overlap():
+    found: Counter[str] = Counter()
+    for seed in range(40):
+        plan, config = draw_plan(seed)
+        if plan is None:
+            found["refused"] += 1
+            continue
+        assert plan.vectors <= config.act_depth
+        check_allocation(plan)
+        found["placed"] += 1
+        found["regions"] += any(layer.geometry.region for layer in plan.layers)
+        layouts = [(c.tensor, c.layout) for copies in plan.copies.values() for c in copies]
+        found["in place"] += any(a == b and one != two for one, a in layouts for two, b in layouts)
+    assert found["placed"] > 30
+    assert min(found["regions"], found["in place"], found["refused"]) > 0, found
 
 
 def test_a_planted_overlap_is_seen():

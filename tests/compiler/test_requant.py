@@ -42,9 +42,17 @@ def test_bias_takes_the_rounding_and_flipped_filters_negate_their_scale():
     assert made.window.tolist() == [2, -2]
     assert SHIFTS[made.shift] == 16
     layout = requant_layout(array())
-    words = made.pack(array())
-    assert layout.unpack(words[:4]) == {"scale": 100, "bias": 27768, "window": 2, "residual": 0}
-    assert layout.unpack(words[4:])["window"] == -2
+    words = made.pack(array(), [1, None, 0])
+    assert layout.unpack(words[:4]) == {
+        "scale": 3,
+        "bias": 32775,
+        "window": -2,
+        "residual": 0,
+        "channel": 1,
+    }
+    assert not any(words[4:8])
+    assert layout.unpack(words[8:])["bias"] == 27768
+    assert layout.unpack(words[8:])["channel"] == 0
 
 
 @pytest.mark.parametrize(("shift", "raised"), [(3, 12), (11, 12), (13, 16), (17, 20), (21, 24)])

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from plum_hw.compiler.columns import Column, Run, Weights
 from plum_hw.compiler.digits import naf, pack_masks, split_signs
 from plum_hw.compiler.problems import Refusal
-from plum_hw.compiler.segments import Masks, build_masks
+from plum_hw.compiler.segments import Masks
+from plum_hw.compiler.segments import build_masks as build_any
 from plum_hw.config import ArrayConfig
 from plum_hw.layouts import DrainOp, Start
 from tests.compiler.nets import array
@@ -23,7 +24,12 @@ def weights_of(*columns: list[np.ndarray]) -> Weights:
         )
         for index, runs in enumerate(columns)
     )
-    return Weights(made, shared=False, window=False, maximum=False)
+    filters = len(columns[0][0])
+    return Weights(filters, made, shared=False, window=False, maximum=False)
+
+
+def build_masks(config: ArrayConfig, layer: str, weights: Weights, peak: int) -> Masks:
+    return build_any(config, layer, weights, peak, residual=False, steps=False)
 
 
 def execute(config: ArrayConfig, masks: Masks, inputs: dict[int, int]) -> list[int]:
@@ -205,6 +211,53 @@ def test_sums_are_bounded_exactly():
         build_masks(config, "bad", weights_of([np.ones((1, 129), np.int64)]), 255)
     # Below zero two's complement reaches one further.
     build_masks(config, "layer", weights_of([np.full((1, 128), -1)]), 255)
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_a_residual_is_read_before_the_last_chain(steps):
+    rng = np.random.default_rng(3)
+    weights = weights_of([rng.integers(-1, 2, (5, 40))], [rng.integers(-1, 2, (5, 40))])
+    plain = build_any(array(), "layer", weights, 255, residual=False, steps=steps)
+    masks = build_any(array(), "layer", weights, 255, residual=True, steps=steps)
+    (at,) = [i for i, segment in enumerate(masks.segments) if segment.residual]
+    assert masks.segments[at].drain
+    assert masks.segments[at].op == DrainOp.SET
+    assert masks.segments[:at] + masks.segments[at + 1 :] == plain.segments
+    # One chain of the filter's own follows it.
+    assert [segment.start for segment in masks.segments[at + 1 :]].count(Start.CLEAR) == 1
+    word = sum(segment.words for segment in masks.segments[:at])
+    assert masks.words[:, word].tolist() == ([0] * 5 if steps else [0, 1, 2, 3, 4])
+    assert (np.delete(masks.words, word, axis=1) == plain.words).all()
+    assert (masks.beats() == plain.beats() + 1).all()
+    assert [segment.emit for segment in masks.segments] == [False] * (len(masks.segments) - 1) + [
+        True
+    ]
+
+
+def test_the_window_sum_is_a_filter_of_ones():
+    weights = replace(
+        weights_of([np.eye(3, 40, dtype=int)], [np.eye(3, 9, dtype=int)]), window=True
+    )
+    masks = build_masks(array(mask_bits=16), "layer", weights, 255)
+    window = replace(masks, segments=masks.window_segments, words=masks.window_words[None])
+    inputs = {**{i: i + 1 for i in range(40)}, **{1000 + i: 100 for i in range(9)}}
+    assert execute(array(mask_bits=16), window, inputs) == [40 * 41 // 2 + 900]
+    assert not any(segment.emit for segment in masks.window_segments)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
+def test_cut_keeps_every_filter_with_its_masks(count):
+    rng = np.random.default_rng(count)
+    weights = weights_of([rng.integers(0, 2, (7, 40))])
+    masks = build_masks(array(), "layer", weights, 255)
+    some = masks.only([1, 2, 4, 5, 6])
+    assert (some.words == masks.words[[1, 2, 4, 5, 6]]).all()
+    pieces = some.cut(count)
+    assert len(pieces) == count
+    assert [channel for piece in pieces for channel in piece.filters] == [1, 2, 4, 5, 6]
+    assert (np.concatenate([piece.words for piece in pieces]) == some.words).all()
+    sizes = [len(piece.filters) for piece in pieces]
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_planted_fault_is_seen():
