@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.report import performance
 from plum_hw import bench
 from plum_hw.compiler import compile_network
-from plum_hw.config import preset
+from plum_hw.config import ArrayConfig, preset
 from plum_hw.errors import UnsupportedError
 from plum_hw.ir import Network, WeightLayer
 from plum_hw.zoo import NAMES, SCHEMES, Options, build
@@ -30,6 +30,18 @@ PERFORMANCE = ROOT / "docs" / "performance.md"
 
 #: Arrays that every network is compiled for.
 ARRAYS = ("arty-a7-35t", "arty-a7-100t", "ulx3s-85f", "cluster", "single")
+#: An array of no board, for networks that need wide rows or deep memories.
+WIDE = ArrayConfig(
+    name="wide",
+    clusters=8,
+    write_buses=8,
+    lanes=128,
+    act_depth=4096,
+    code_depth=65536,
+    table_depth=4096,
+    result_depth=1024,
+)
+NETWORKS_WIDE = ("mobilenet025", "autoencoder", "vgg-small", "resnet18")
 #: Where schemes are compared, at all densities; the middle one is the paper's, 2.8 times sparser
 #: than binary.
 COMPARED = "arty-a7-35t"
@@ -92,7 +104,7 @@ def entry_key(entry: dict[str, Any]) -> tuple[Any, ...]:
 def cases(name: str) -> list[Case]:
     """Signed binary on every array; on one of them all schemes, the sparse ones at each density."""
     found = []
-    for array in ARRAYS:
+    for array in (*ARRAYS, *((WIDE.name,) if name in NETWORKS_WIDE else ())):
         compared = array == COMPARED and name in NETWORKS_COMPARED
         for scheme in SCHEMES if compared else (bench.OURS,):
             several = compared and scheme in bench.SPARSE
@@ -108,7 +120,8 @@ def result(case: Case, *, simulated: bool = False) -> dict[str, Any]:
     ``fixed_cycles`` are those of the layers that have 8-bit weights in every scheme; ``bound`` has
     the cycles of the layers by what binds them.
     """
-    network, config = build(case.network, case.options), preset(case.array)
+    network = build(case.network, case.options)
+    config = WIDE if case.array == WIDE.name else preset(case.array)
     try:
         bundle = compile_network(network, config, group=case.group)
     except UnsupportedError as error:
@@ -164,7 +177,8 @@ def collect(
             before = known.get(case.key)
             if name in networks:
                 print(*case.key, flush=True)
-                entry = result(case, simulated=case.array in simulated)
+                run = case.array in simulated and case.options.density == DENSITY
+                entry = result(case, simulated=run)
                 _keep_simulated(entry, before or {})
             elif before is None:
                 continue

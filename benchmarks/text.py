@@ -25,9 +25,10 @@ Made by `python -m benchmarks.run` from the compiler's cycle model and written b
 """
 
 CYCLES_NOTE = """
-Signed binary at density 0.35. *Lane use*: share of all lane cycles that add an activation for a
-pixel of the map. *Parts*: a network whose program does not fit the memories is loaded part after
-part for every image; the time of that is the link's, and is not in the milliseconds.
+Signed binary at density 0.35. *wide* is an array of no board (`benchmarks/run.py`), with 128 lanes
+a cluster and memories for whole networks. *Lane use*: share of all lane cycles that add an
+activation for a pixel of the map. *Parts*: a network whose program does not fit the memories is
+loaded part after part for every image; the time of that is the link's, and not in the milliseconds.
 """
 
 RATIOS_NOTE = """
