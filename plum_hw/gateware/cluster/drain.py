@@ -5,7 +5,7 @@ from operator import or_
 
 from amaranth.hdl import Cat, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory, MemoryData
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
 from plum_hw.config import ArrayConfig
@@ -42,8 +42,6 @@ class Drain(wiring.Component):
         self._config = config
         #: Cycles from `start` until the emitter may address any of the drain's sums.
         self.LATENCY = config.groups + 4
-        width = config.group_lanes * config.sum_bits
-        self.sums_data = MemoryData(shape=unsigned(width), depth=_BANKS * config.groups, init=[])
         super().__init__(
             {
                 "snapshot": In(data.ArrayLayout(unsigned(config.acc_bits), config.lanes)),
@@ -107,22 +105,9 @@ class Drain(wiring.Component):
             operands.append((operand, carry))
 
         # Stage 4: read, change, write.
-        m.submodules.sums = memory = Memory(self.sums_data)
-        old_port = memory.read_port(domain="comb")
-        read_port = memory.read_port(domain="comb")
-        write_port = memory.write_port(granularity=config.sum_bits)
-
-        def address(bank: Value, group: Value) -> Value:
-            return Cat(group, bank) if groups > 1 else bank
-
-        m.d.comb += [
-            old_port.addr.eq(address(job[4].bank, group[4])),
-            write_port.addr.eq(old_port.addr),
-            read_port.addr.eq(address(self.port.bank, self.port.group)),
-        ]
-        m.d.sync += self.port.sums.eq(read_port.data)
-        old = data.View(sums_layout(config), old_port.data)
-        new = data.View(sums_layout(config), write_port.data)
+        old, write = Signal(sums_layout(config)), Signal(size)
+        new = Signal.like(old)
+        self._sums(m, Cat(group[4], job[4].bank), old, new, write, run[4])
         for lane, (operand, carry) in enumerate(operands):
             base = Signal(signed(config.sum_bits), name=f"base_{lane}")
             with m.Switch(job[4].op):
@@ -138,9 +123,37 @@ class Drain(wiring.Component):
                     (Cat(carry, operand, carry).as_signed() + Cat(carry, base).as_signed()) >> 1
                 ),
                 # A sum that is the largest already is kept by not being written.
-                write_port.en[lane].eq(run[4] & ((job[4].op != DrainOp.MAX) | larger)),
+                write[lane].eq(run[4] & ((job[4].op != DrainOp.MAX) | larger)),
             ]
         return m
+
+    def _sums(
+        self, m: Module, address: Value, old: Signal, new: Signal, write: Signal, run: Value
+    ) -> None:
+        """The sums in two memories: bits of an activation, written where `write`; bits above, which
+        are zero wherever `write` keeps a sum.
+        """
+        low = self._config.act_bits
+        port_address = Cat(self.port.group, self.port.bank)
+        for name, bits, enable in (
+            ("low", slice(0, low), write),
+            ("high", slice(low, None), run),
+        ):
+            values = [Cat(lane[bits] for lane in lanes) for lanes in (self.port.sums, old, new)]
+            m.submodules[f"sums_{name}"] = memory = Memory(
+                shape=unsigned(len(values[0])), depth=_BANKS << len(self.port.group), init=[]
+            )
+            read, read_old = memory.read_port(domain="comb"), memory.read_port(domain="comb")
+            write_port = memory.write_port(granularity=len(values[0]) // len(enable))
+            m.d.comb += [
+                read.addr.eq(port_address),
+                read_old.addr.eq(address),
+                values[1].eq(read_old.data),
+                write_port.addr.eq(address),
+                write_port.data.eq(values[2]),
+                write_port.en.eq(enable),
+            ]
+            m.d.sync += values[0].eq(read.data)
 
     def _group(self, m: Module, group: Signal, negate: Value) -> data.View:
         """A group of the snapshot, two cycles later; negate : a cycle later.
