@@ -4,7 +4,7 @@ are too small for everything at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +57,15 @@ def _whole(words: Words, bits: int) -> Words:
     return memory
 
 
-def _timed(config: ArrayConfig, step: Step) -> Timed:
+def _timed(config: ArrayConfig, step: Step) -> Timed | None:
+    """A step by itself; None if no array can hold it."""
     large = scratch(config)
-    image = assemble(large, [step])
+    try:
+        image = assemble(large, [step])
+    except ValueError:
+        return None
+    if not image.fits(large):
+        return None
     (codes,) = decode_image(large, image, 1)
     return Timed(
         step,
@@ -67,6 +73,10 @@ def _timed(config: ArrayConfig, step: Step) -> Timed:
         np.array([len(words) for words in image.code]),
         np.array([len(words) for words in image.table]),
     )
+
+
+#: A step, or what it must be cut into to fit; empty if not even single passes fit.
+_Pieces = tuple[Timed, ...]
 
 
 def schedule(
@@ -77,81 +87,88 @@ def schedule(
     group : 1, every filter by itself; 2, pairs wherever they are possible; None, pairs where they
         take fewer cycles, and only as many as leave a network in one part that fits in one
     """
-    single = [_timed(config, Step(plan=plan, masks=plan.single)) for plan in plans]
-    if group == 1:
-        return _parts(config, single)
+    single = [_pieces(config, Step(plan=plan, masks=plan.single)) for plan in plans]
+    problems = [
+        _too_large(config, plan) for plan, pieces in zip(plans, single, strict=True) if not pieces
+    ]
+    if problems or group == 1:
+        return _parts(config, single), problems
     pairs = {
-        index: _timed(config, Step(plan=plan, masks=plan.paired))
+        index: pieces
         for index, plan in enumerate(plans)
-        if plan.can_pair
+        if plan.can_pair and (pieces := _pieces(config, Step(plan=plan, masks=plan.paired)))
     }
     if group == 2:
-        return _parts(config, [pairs.get(index, each) for index, each in enumerate(single)])
-    gains = {
-        index: single[index].cycles.cycles - each.cycles.cycles for index, each in pairs.items()
-    }
+        return _parts(config, [pairs.get(index, each) for index, each in enumerate(single)]), []
+    gains = {index: _cycles(single[index]) - _cycles(pieces) for index, pieces in pairs.items()}
     chosen = list(single)
-    resident = len(_parts(config, single)[0]) == 1
+    resident = len(_parts(config, single)) == 1
     for index in sorted(gains, key=lambda each: -gains[each]):
         if gains[index] <= 0:
             break
         trial = [*chosen[:index], pairs[index], *chosen[index + 1 :]]
-        if not resident or len(_parts(config, trial)[0]) == 1:
+        if not resident or len(_parts(config, trial)) == 1:
             chosen = trial
-    return _parts(config, chosen)
+    return _parts(config, chosen), []
 
 
-def _parts(config: ArrayConfig, steps: Sequence[Timed]) -> tuple[list[list[Step]], list[Problem]]:
-    """As few parts as consecutive steps allow; a step that is too large is cut into several."""
+def _cycles(pieces: _Pieces) -> int:
+    return sum(piece.cycles.cycles for piece in pieces)
+
+
+def _parts(config: ArrayConfig, layers: Sequence[_Pieces]) -> list[list[Step]]:
+    """As few parts as consecutive steps allow."""
     parts: list[list[Step]] = []
-    problems: list[Problem] = []
     code, table = np.zeros(config.clusters, np.int64), np.zeros(config.clusters, np.int64)
-    for timed in steps:
-        pieces = list(_pieces(config, timed))
-        if not pieces:
-            problems.append(_too_large(config, timed))
-        for piece in pieces:
-            if (
-                not parts
-                or (code + piece.code).max() > config.code_depth
-                or (table + piece.table).max() > config.table_depth
-            ):
-                parts.append([])
-                code, table = np.zeros_like(code), np.zeros_like(table)
-            parts[-1].append(piece.step)
-            code, table = code + piece.code, table + piece.table
-    return parts, problems
+    for piece in (piece for pieces in layers for piece in pieces):
+        if (
+            not parts
+            or (code + piece.code).max() > config.code_depth
+            or (table + piece.table).max() > config.table_depth
+        ):
+            parts.append([])
+            code, table = np.zeros_like(code), np.zeros_like(table)
+        parts[-1].append(piece.step)
+        code, table = code + piece.code, table + piece.table
+    return parts
 
 
-def _pieces(config: ArrayConfig, timed: Timed) -> Iterator[Timed]:
-    """The step, or what it must be cut into to fit; nothing if single filters do not fit."""
-    if timed.fits(config):
-        yield timed
-        return
-    most = max(len(masks.filters) for masks in timed.step.masks)
-    needed = max(
-        timed.code.max() / config.code_depth, timed.table.max() / max(config.table_depth, 1)
-    )
-    count = int(needed) + 1
+def _passes(step: Step) -> int:
+    """Most passes that a cluster has."""
+    return max(len(masks.filters) // (2 if masks.pair else 1) for masks in step.masks)
+
+
+def _pieces(config: ArrayConfig, step: Step) -> _Pieces:
+    # The masks alone need as many.
+    words = max(masks.words.size for masks in step.masks)
+    count = 1 if step.masks[0].shared else max(1, -(-words // config.code_depth))
+    most = _passes(step)
     while count <= most:
-        pieces = [_timed(config, step) for step in timed.step.cut(count)]
-        if all(piece.fits(config) for piece in pieces):
-            yield from pieces
-            return
+        pieces = [_timed(config, each) for each in step.cut(count)]
+        fitting = tuple(each for each in pieces if each is not None and each.fits(config))
+        if len(fitting) == len(pieces):
+            return fitting
         count += max(1, count // 8)
+    return ()
 
 
-def _too_large(config: ArrayConfig, timed: Timed) -> Problem:
-    name = timed.step.plan.layer.name
-    # The last step has a filter in every cluster that has any.
-    least = _timed(
-        config, timed.step.cut(max(len(masks.filters) for masks in timed.step.masks))[-1]
-    )
+def _too_large(config: ArrayConfig, plan: LayerPlan) -> Problem:
+    step = Step(plan=plan, masks=plan.single)
+    # The last piece has a pass in every cluster that has any.
+    least = _timed(config, step.cut(_passes(step))[-1])
+    if least is None:
+        large = scratch(config)
+        return Problem(
+            plan.layer.name,
+            f"a single filter needs more than {large.code_depth} words of code memory or "
+            f"{large.table_depth} of table memory",
+            "use an array with more lanes or a smaller image",
+        )
     memory, depth, words = "code", config.code_depth, int(least.code.max())
     if words <= depth:
         memory, depth, words = "table", config.table_depth, int(least.table.max())
     return Problem(
-        name,
+        plan.layer.name,
         f"a single filter needs {words} words of {memory} memory, which has {depth}",
         f"use an array with {memory}_depth {words} or more",
     )

@@ -24,15 +24,8 @@ def problem(network: Network, config: ArrayConfig) -> tuple[str | None, str, str
 
 
 def test_a_network_that_fits_has_no_problem():
-    for name in ("arty-a7-35t", "arty-a7-100t", "tiny"):
+    for name in ("arty-a7-35t", "arty-a7-100t", "cluster", "tiny", "tiny-3"):
         assert check_network(residual_network(), preset(name)) == []
-
-
-def test_clusters():
-    layer, what, remedy = problem(residual_network(), array(clusters=2))
-    assert layer is None
-    assert what == "the array has 2 clusters"
-    assert "clusters 1" in remedy
 
 
 def test_rows_wider_than_a_vector():
@@ -92,22 +85,38 @@ def test_results_and_bits():
     ]
 
 
-@pytest.mark.parametrize(
-    ("knob", "value", "name"),
-    [
-        ("weight_depth", 64, "weight"),
-        ("table_depth", 64, "table"),
-        ("program_depth", 64, "program"),
-    ],
-)
-def test_memories(knob, value, name):
-    _, what, remedy = problem(residual_network(), array(lanes=32, **{knob: value}))
-    assert what.startswith(f"{name} memory needs ")
-    assert what.endswith(f"words and has {value}")
-    needed = int(what.split()[3])
-    assert remedy.startswith(f"use an array with {knob} {needed} or more")
-    if needed <= 4096:
-        assert check_network(residual_network(), array(lanes=32, **{knob: needed})) == []
+@pytest.mark.parametrize("clusters", [1, 3])
+@pytest.mark.parametrize("memory", ["code", "table"])
+def test_memories_must_hold_a_single_filter(memory, clusters):
+    net = Builder((24, 32, 16))
+    net.conv(6, 5, density=0.6)
+    net.conv(6, 5)
+    net.add("conv1", "conv0")
+    network, knob = net.network(), f"{memory}_depth"
+    # Few mask bits and long strips of two groups make long programs and lists.
+    config = array(lanes=16, mask_bits=8, clusters=clusters, **{knob: 64})
+    problems = check_network(network, config)
+    assert problems
+    for item in problems:
+        what = item.what
+        assert what.startswith("a single filter needs ")
+        assert what.endswith(f" words of {memory} memory, which has 64")
+        needed = int(what.split()[4])
+        assert needed > 64
+        assert item.remedy == f"use an array with {knob} {needed} or more"
+    enough = max(int(item.what.split()[4]) for item in problems)
+    assert check_network(network, replace(config, **{knob: enough})) == []
+    assert len(compile_network(network, replace(config, **{knob: enough})).parts) > 1
+    short = check_network(network, replace(config, **{knob: enough - 1}))
+    assert short
+    assert f"needs {enough} words" in short[0].what
+
+
+def test_activation_memory():
+    layer, what, remedy = problem(residual_network(channels=16), array(lanes=16, act_depth=64))
+    assert layer is not None
+    assert "vectors and has 64; during this layer it holds" in what
+    assert "act_depth" in remedy
 
 
 def test_descriptor_fields():
@@ -126,7 +135,6 @@ def test_everything_is_named_at_once():
     problems = check_network(network, array(lanes=32, clusters=2, result_depth=16, reach=2))
     found = [(item.layer, item.what.split(" and ")[0]) for item in problems]
     assert found == [
-        (None, "the array has 2 clusters"),
         ("conv0", "its kernel columns reach 3 lanes"),
         ("conv0", "shift is 26"),
         ("maxpool1", "stride is 4"),
