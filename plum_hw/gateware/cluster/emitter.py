@@ -193,7 +193,7 @@ class Emitter(wiring.Component):
             requantizer.first.eq((term == 0) & (part == 0)),
             requantizer.last.eq(last_step),
             requantizer.pair.eq(part[:part_bits]),
-            requantizer.select.eq(Mux(wide, Select.STRAIGHT, entry.select)),
+            requantizer.select.eq(entry.select),
             requantizer.count.eq(entry.count),
         ]
         m.d.comb += [

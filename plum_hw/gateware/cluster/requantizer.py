@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import SHIFTS, ArrayConfig
 from plum_hw.gateware.cluster.mux_tree import mux_tree
-from plum_hw.layouts import Select
+from plum_hw.layouts import WORD_BITS, Select
 
 
 class Requantizer(wiring.Component):
@@ -34,7 +34,7 @@ class Requantizer(wiring.Component):
     y : clamped outputs; with `wide` the low 32 bits of the total
     """
 
-    LATENCY = 6
+    LATENCY = 7
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
@@ -68,7 +68,7 @@ class Requantizer(wiring.Component):
         m = Module()
         place = data.StructLayout({"select": Select, "count": self.count.shape()})
         flags = data.StructLayout({"step": 1, "first": 1, "last": 1, "place": place})
-        stages = [Signal(flags, name=f"flags_{number}") for number in range(5)]
+        stages = [Signal(flags, name=f"flags_{number}") for number in range(6)]
         m.d.sync += [
             stages[0].step.eq(self.step),
             stages[0].first.eq(self.first),
@@ -79,24 +79,25 @@ class Requantizer(wiring.Component):
         m.d.sync += [new.eq(old) for old, new in pairwise(stages)]
 
         totals = self._totals(m, stages[1])
-        limit = Signal(config.act_bits)  # the largest output; its bits are a mask
-        for bit in range(config.act_bits):
-            m.d.sync += limit[bit].eq((self.out_bits > bit) | self.wide)
-        low, zero = self._shifted(m, totals, limit, stages[3].place.count)
+        low, zero = self._clamped(m, totals, stages[3].place.count)
 
-        # Every lane, or every second one.
-        select = stages[4].place.select
+        # Every lane, or every second one; or the word of a `wide` total, where all lanes are zero.
+        select = stages[5].place.select
         half = config.group_lanes // 2
+        word = Signal(WORD_BITS, reset_less=True)
+        m.d.sync += word.eq(totals[0])
+        with m.If(~self.wide):
+            m.d.sync += word.eq(0)
         for lane in range(config.group_lanes):
             even = 2 * (lane % half)
             sources = (lane, even, even + 1)
             y = Signal(config.act_bits, name=f"y_{lane}", reset_less=True)
+            part = word[lane * len(y) :][: len(y)]
+            m.d.sync += y.eq(mux_tree(select, [low[source] for source in sources]) | part)
             with m.If(mux_tree(select, [zero[source] for source in sources])):
                 m.d.sync += y.eq(0)
-            with m.Else():
-                m.d.sync += y.eq(mux_tree(select, [low[source] for source in sources]) & limit)
             m.d.comb += self.y[lane].eq(y)
-        m.d.sync += self.y_valid.eq(stages[4].last)
+        m.d.sync += self.y_valid.eq(stages[5].last)
         return m
 
     def _totals(self, m: Module, flags: data.View) -> list[Signal]:
@@ -126,23 +127,27 @@ class Requantizer(wiring.Component):
             totals.append(total)
         return totals
 
-    def _shifted(
-        self, m: Module, totals: list[Signal], limit: Signal, count: Signal
+    def _clamped(
+        self, m: Module, totals: list[Signal], count: Signal
     ) -> tuple[list[Signal], list[Signal]]:
-        """Totals two cycles later: shifted, with all bits set where that is above the limit, and
-        whether the output is zero.
+        """Totals three cycles later, shifted and not above the limit, and whether the output is
+        zero. With `wide` all is zero, so that the outputs are free for the word.
+
+        Flip-flops' own set and reset do what they can: they cost no LUT.
         """
         config = self._config
+        excess = Signal(config.act_bits)  # bits above the largest output's
+        for bit in range(config.act_bits):
+            m.d.sync += excess[bit].eq(self.out_bits <= bit)
+        tops = [shift + config.act_bits for shift in SHIFTS] + [config.bias_bits - 1]
         lows, zeros = [], []
         for lane, total in enumerate(totals):
             shifted = Signal(config.act_bits, name=f"shifted_{lane}", reset_less=True)
             above = Signal(name=f"above_{lane}", reset_less=True)
             negative = Signal(name=f"negative_{lane}", reset_less=True)
-            tops = [shift + config.act_bits for shift in SHIFTS] + [config.bias_bits - 1]
+            choices = [total[shift:][: config.act_bits] for shift in SHIFTS]
             m.d.sync += [
-                shifted.eq(
-                    mux_tree(self.shift, [total[shift:][: len(shifted)] for shift in SHIFTS])
-                ),
+                shifted.eq(mux_tree(self.shift, choices)),
                 above.eq(
                     Cat(
                         (self.shift <= number) & total[low:high].any()
@@ -151,14 +156,25 @@ class Requantizer(wiring.Component):
                 ),
                 negative.eq(total[-1]),
             ]
+            with m.If(self.wide):
+                m.d.sync += [shifted.eq(0), above.eq(0)]
+
+            filled = Signal(config.act_bits, name=f"filled_{lane}", reset_less=True)
+            zero = Signal(2, name=f"zero_{lane}", reset_less=True)
+            m.d.sync += [
+                filled.eq(shifted),
+                zero.eq(Cat(negative | (lane >= count), zero[0])),
+            ]
+            with m.If(above | (shifted & excess).any()):
+                m.d.sync += filled.eq(~0)
+            with m.If(self.wide):
+                m.d.sync += zero[0].eq(0)
+
             low = Signal(config.act_bits, name=f"low_{lane}", reset_less=True)
-            zero = Signal(name=f"zero_{lane}", reset_less=True)
-            word = totals[0][:32][lane * len(low) :][: len(low)]
-            with m.If(~self.wide & (above | (shifted & ~limit).any())):
-                m.d.sync += low.eq(~0)
-            with m.Else():
-                m.d.sync += low.eq(Mux(self.wide, word, shifted) if len(word) else shifted)
-            m.d.sync += zero.eq(~self.wide & (negative | (lane >= count)))
+            m.d.sync += low.eq(filled)
+            for bit in range(config.act_bits):
+                with m.If(excess[bit]):
+                    m.d.sync += low[bit].eq(0)
             lows.append(low)
-            zeros.append(zero)
+            zeros.append(zero[1])
         return lows, zeros
