@@ -44,8 +44,8 @@ def draw_array(rng: np.random.Generator, *, roomy: bool = True, **knobs: Any) ->
     if not roomy:
         drawn |= {
             "act_depth": int(rng.choice([96, 160, 256, 512, 1024])),
-            "code_depth": int(rng.choice([256, 512, 1024, 4096])),
-            "table_depth": int(rng.choice([128, 256, 1024])),
+            "code_depth": int(rng.choice([192, 256, 512, 1024])),
+            "table_depth": int(rng.choice([96, 128, 256, 1024])),
         }
     return array(**{**drawn, **knobs})
 
