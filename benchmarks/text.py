@@ -34,9 +34,11 @@ loaded part after part for every image; the time of that is the link's, and not 
 RATIOS_NOTE = """
 Cycles of each over those of signed binary at that density, whole networks with their 8-bit layers;
 with T chosen, for both. The paper's figure is {paper}x against binary ({ternary}x against ternary),
-measured on a CPU with repetition as well. Binary has more to share than signed binary, so pairs
-help it more: the lead is smaller with T chosen. *Mask kbit*: mask words that are stored, with
-their padding, over all clusters; splits by rows store the masks in several.
+measured on a CPU with repetition as well. Two filters of +-1 weights have more to share than two
+signed-binary ones, so against two groups the lead is smaller with T chosen. Against the offset
+trick it is larger on several clusters than on one: each of them makes window sums of its own.
+*Mask kbit*: mask words that are stored, with their padding, over all clusters; splits by rows store
+the masks in several.
 """
 
 BINDS = """
