@@ -1,6 +1,7 @@
 """What an array cannot do is named, all at once, with layer, value and remedy."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,8 @@ def test_memories_must_hold_a_single_filter(memory, clusters):
     net.add("conv1", "conv0")
     network, knob = net.network(), f"{memory}_depth"
     # Few mask bits and long strips of two groups make long programs and lists.
-    config = array(lanes=16, mask_bits=8, clusters=clusters, **{knob: 64})
+    knobs: dict[str, Any] = {"lanes": 16, "mask_bits": 8, "clusters": clusters}
+    config = array(**knobs, **{knob: 64})
     problems = check_network(network, config)
     assert problems
     for item in problems:
@@ -105,9 +107,9 @@ def test_memories_must_hold_a_single_filter(memory, clusters):
         assert needed > 64
         assert item.remedy == f"use an array with {knob} {needed} or more"
     enough = max(int(item.what.split()[4]) for item in problems)
-    assert check_network(network, replace(config, **{knob: enough})) == []
-    assert len(compile_network(network, replace(config, **{knob: enough})).parts) > 1
-    short = check_network(network, replace(config, **{knob: enough - 1}))
+    assert check_network(network, array(**knobs, **{knob: enough})) == []
+    assert len(compile_network(network, array(**knobs, **{knob: enough})).parts) > 1
+    short = check_network(network, array(**knobs, **{knob: enough - 1}))
     assert short
     assert f"needs {enough} words" in short[0].what
 

@@ -193,7 +193,9 @@ def test_a_perfect_pairing(filters):
 
 
 def test_those_that_share_most_are_paired():
-    base = np.kron(np.eye(4, dtype=np.int64), np.ones((2, 20), np.int64))  # 0 and 1, 2 and 3, ...
+    base = np.kron(np.eye(4, dtype=np.int64), np.ones((2, 20))).astype(
+        np.int64
+    )  # 0 and 1, 2 and 3, ...
     order = [0, 2, 4, 6, 1, 3, 5, 7]
     column = Column(0, (Run(0, base[order]),))
     weights = Weights(8, (column,), False, window=False, maximum=False)

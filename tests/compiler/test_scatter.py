@@ -94,7 +94,7 @@ def check_coverage(config: ArrayConfig, regions: list[LayerPlan]) -> None:
 
 def test_lists_of_random_networks_cover_their_copies():
     found: Counter[str] = Counter()
-    for seed in range(50):
+    for seed in range(36):
         rng = np.random.default_rng(seed)
         config = draw_array(rng, roomy=seed % 2 == 0, reach=7, acc_bits=20, sum_bits=25)
         network = random_network(seed, max_width=min(config.lanes, 40), max_macs=200_000)
@@ -114,7 +114,7 @@ def test_lists_of_random_networks_cover_their_copies():
             sizes = {copy.copies for copy in regions[0].outputs}
             found["sizes"] += len(sizes) > 1 and any(not entry.grouped for entry in entries)
             found["parts"] += any(copy.parts > 1 for copy in regions[0].outputs)
-    assert found["layers"] > 100
+    assert found["layers"] > 80
     assert min(found.values()) > 3, found
 
 

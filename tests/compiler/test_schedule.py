@@ -188,3 +188,13 @@ def test_a_pair_that_fits_no_memory_is_no_pair():
         assert not any(masks.pair for part in parts for step in part for masks in step.masks)
         _, parts = scheduled(network, replace(config, code_depth=sizes[1]), group)
         assert all(masks.pair for part in parts for step in part for masks in step.masks)
+
+
+def test_a_layer_beyond_any_memory_is_cut_before_it_is_measured():
+    """513 filters of 4,608 weights in words of 32 are more than 16 address bits reach."""
+    net = Builder((512, 4, 4))
+    net.conv(513, density=0.5)
+    config = array(lanes=64)
+    plan, parts = scheduled(net.network(), config, 1)
+    check_steps(config, plan, parts)
+    assert [step.count for part in parts for step in part] == [2, 2]
