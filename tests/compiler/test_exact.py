@@ -97,7 +97,7 @@ def test_drawn_networks_on_drawn_arrays():
 
 
 @pytest.mark.parametrize("group", [1, 2, None])
-@pytest.mark.parametrize("clusters", [1, 2, 5, 12])
+@pytest.mark.parametrize("clusters", [1, 3, 12])
 def test_a_residual_network(clusters, group):
     config = array(clusters=clusters, lanes=16, write_buses=2, act_depth=1024, code_depth=8192)
     manifest = check_exact(residual_network(), config, group, clusters)
