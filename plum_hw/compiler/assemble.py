@@ -78,8 +78,9 @@ class Step:
         name, geometry = self.plan.layer.name, self.plan.geometry
         if self.last:
             return name
+        rows = f".rows-{geometry.first}" if geometry.count < geometry.out_shape[1] else ""
         number = f".{self.number + 1}-of-{self.count}" if self.count > 1 else ""
-        return f"{name}.rows-{geometry.first}{number}"
+        return f"{name}{rows}{number}"
 
     @property
     def last(self) -> bool:
