@@ -1,6 +1,6 @@
 """The walker: the loops of a layer over vectors, passes and segments."""
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -18,9 +18,8 @@ _PLACES = 2 * _DEPTH
 class Walker(wiring.Component):
     """Walks a layer: for each vector, for each pass, for each segment; a segment a cycle.
 
-    The loops run ahead of the lanes as far as the queue allows. Counters run down, so that a limit
-    is a zero. The banks of filters alternate from pass to pass, those of window sums from vector to
-    vector.
+    The loops run ahead of the lanes as far as the queue allows. The banks of filters alternate from
+    pass to pass, those of window sums from vector to vector.
 
     Parameters
     ----------
@@ -75,18 +74,18 @@ class Walker(wiring.Component):
             taken.eq(taken + (self.o.valid & self.o.ready)),
         ]
 
-        # Left after the present one; the constant is an adder's first operand, which goes straight
-        # into the carry chain, so that the choice of the other shares the adder's LUT.
-        vectors, passes, segments = Signal(9), Signal(12), Signal(10)
+        # Counters go from one up to their limits: so they need no choice, which would not share a
+        # LUT with the adder.
+        vectors, passes, segments = Signal(9, init=1), Signal(12, init=1), Signal(10, init=1)
         number = Signal(12)  # of the pass's first filter
         bank = Signal()
         is_window, first_segment, first_pass = Signal(), Signal(), Signal()
         last_segment, last_pass, last_vector = Signal(), Signal(), Signal()
         pass_ends, vector_ends = Signal(), Signal()
         m.d.comb += [
-            last_segment.eq(segments == 0),
-            last_pass.eq(passes == 0),
-            last_vector.eq(vectors == 0),
+            last_segment.eq(segments == Mux(is_window, layer.window_segments, layer.segments)),
+            last_pass.eq(passes == layer.passes),
+            last_vector.eq(vectors == layer.vectors),
             pass_ends.eq(step & last_segment),
             vector_ends.eq(pass_ends & last_pass),
         ]
@@ -101,12 +100,10 @@ class Walker(wiring.Component):
             next_is_window.eq(begin_vector & has_window),
         ]
         # The segments of a filter pass follow those of the window sum; where they begin is kept.
-        count = Signal(10)
         pointer, after = Signal(config.code_addr_bits), Signal(config.code_addr_bits)
         filters = Signal(config.code_addr_bits)
         jump, back = Signal(), Signal()
         m.d.comb += [
-            count.eq(Mux(next_is_window, layer.window_segments, layer.segments)),
             jump.eq(self.start | (pass_ends & ~is_window)),
             back.eq(self.start | next_is_window),
             after.eq(~jump + Mux(jump, Mux(back, layer.segment_ptr, filters), pointer)),
@@ -116,22 +113,29 @@ class Walker(wiring.Component):
             m.d.sync += filters.eq(after)
         with m.If(self.start | step):
             m.d.sync += [
-                segments.eq(C(-1, 10) + Mux(begin_pass, count, segments)),
                 pointer.eq(after),
                 first_segment.eq(begin_pass),
             ]
         with m.If(begin_pass):
             m.d.sync += [
-                passes.eq(C(-1, 12) + Mux(begin_vector, layer.passes, passes)),
                 is_window.eq(next_is_window),
                 first_pass.eq(begin_vector),
+            ]
+        with m.If(self.clear | pass_ends):
+            m.d.sync += segments.eq(1)
+        with m.Elif(step):
+            m.d.sync += segments.eq(segments + 1)
+        with m.If(self.clear | vector_ends):
+            m.d.sync += [passes.eq(1), number.eq(0)]
+        with m.Elif(pass_ends):
+            m.d.sync += [
+                passes.eq(passes + 1),
                 number.eq(Mux(is_window, 0, Mux(layer.pair, 2, 1)) + number),
             ]
-        with m.If(begin_vector):
-            m.d.sync += [
-                vectors.eq(C(-1, 9) + Mux(self.start, layer.vectors, vectors)),
-                number.eq(0),
-            ]
+        with m.If(self.clear):
+            m.d.sync += vectors.eq(1)
+        with m.Elif(vector_ends):
+            m.d.sync += vectors.eq(vectors + 1)
         with m.If(self.start):
             m.d.sync += [active.eq(1), bank.eq(0)]
         with m.Elif(pass_ends):
