@@ -110,7 +110,7 @@ _VERILATOR_FLAGS = [
     "-Wno-WIDTH",
     "-Wno-lint",
     "-MAKEFLAGS",
-    "OPT_FAST=-O1",
+    "OPT_FAST=-O0",
 ]
 
 
@@ -255,6 +255,7 @@ def main() -> None:
     found = {
         "network": NETWORK,
         "array": ARRAY,
+        "config": config.as_dict(),
         "cells": arguments.liberty.name,
         "size": netlist.size,
         "parts": list(PARTS),
