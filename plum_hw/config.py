@@ -164,8 +164,8 @@ class ArrayConfig:
 PRESETS: dict[str, ArrayConfig] = {
     config.name: config
     for config in (
-        # 9.5 RAMB36 a cluster (8 activations, 1 code, 1/2 table) of the A7-35T's 50. Accumulators of
-        # 15 and 23 bits save 102 LUT a cluster and cost signed-binary networks no cycle.
+        # 9.5 RAMB36 a cluster (8 activations, 1 code, 1/2 table) of the A7-35T's 50. Accumulators
+        # of 15 and 23 bits save 102 LUT a cluster and cost signed-binary networks no cycle.
         ArrayConfig(
             name="arty-a7-35t",
             clusters=5,

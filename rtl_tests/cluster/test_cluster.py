@@ -58,7 +58,7 @@ def test_random_networks(device, name):
 
 def test_shipped_network(device):
     """The trained network on two test images, on the array of the demo."""
-    config = preset("arty-a7-35t")
+    config = preset("single")
     device(config).run(
         BENCH,
         {
