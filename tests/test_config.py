@@ -1,0 +1,68 @@
+"""Array configurations: what they refuse, and what follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from plum_hw.config import PRESETS, ArrayConfig, as_config, preset
+from plum_hw.errors import ConfigError
+from plum_hw.layouts import layer_layout, requant_layout, scatter_layout, segment_layout
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_are_whole(name):
+    config = preset(name)
+    assert config.name == name
+    assert as_config(config.as_dict()) == config
+    for layout in (segment_layout(config), scatter_layout(config)):
+        assert layout.bits <= 32
+    assert requant_layout(config).words == 4
+    assert layer_layout(config).words < config.code_depth
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        ({"clusters": 0}, ["clusters is 0", "1 to 16"]),
+        ({"lanes": 48}, ["lanes is 48", "power of two"]),
+        ({"lanes": 16, "write_buses": 4}, ["write_buses is 4", "at most 2"]),
+        ({"write_buses": 3}, ["write_buses is 3", "1, 2, 4 or 8"]),
+        ({"mask_bits": 12}, ["mask_bits is 12", "8, 16, 24 or 32"]),
+        ({"act_depth": True}, ["act_depth is True", "integer"]),
+        ({"clusters": 16, "lanes": 128, "act_depth": 4096}, ["33 bits", "act_depth"]),
+    ],
+)
+def test_wrong_knobs_are_named(knobs, words):
+    with pytest.raises(ConfigError) as caught:
+        ArrayConfig(**knobs)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_digest_knows_every_knob_but_the_name():
+    config = preset("tiny-3")
+    assert dataclasses.replace(config, name="other").digest == config.digest
+    digests = {config.digest}
+    for knobs in ({"clusters": 2}, {"write_buses": 1}, {"code_depth": 1024}, {"acc_bits": 15}):
+        digests.add(dataclasses.replace(config, **knobs).digest)
+    assert len(digests) == 5
+
+
+@pytest.mark.parametrize("lanes", [8, 16, 64, 128])
+@pytest.mark.parametrize("buses", [1, 2, 4, 8])
+def test_buses_share_the_groups(lanes, buses):
+    if buses > lanes // 8:
+        with pytest.raises(ConfigError):
+            ArrayConfig(lanes=lanes, write_buses=buses)
+        return
+    config = ArrayConfig(lanes=lanes, write_buses=buses)
+    served = [config.bus_of(group) for group in range(config.groups)]
+    assert set(Counter(served).values()) == {config.groups // buses}
+    # Each run of groups has every bus, and half a vector apart it is another one.
+    for first in range(0, config.groups, buses):
+        assert sorted(served[first : first + buses]) == list(range(buses))
+    if 1 < buses < config.groups:
+        assert served[0] != served[buses]
