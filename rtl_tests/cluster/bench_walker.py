@@ -168,11 +168,14 @@ async def largest_counts(dut, sizes: tuple[int, int, int]) -> None:
     bench = BlockBench(dut, "walker")
     layer = random_layer(bench, (1, 1, 1))
     layer.update(zip(("vectors", "passes", "segments"), sizes, strict=True))
+    layer["segments"] = min(layer["segments"], bench.config.code_depth)
     await walk(bench, [layer | {"window_segments": 0}])
 
 
 @cocotb.test()
 async def longest_window(dut) -> None:
     bench = BlockBench(dut, "walker")
-    layer = random_layer(bench, (1, 1, 1)) | {"vectors": 2, "passes": 2, "window_segments": 1000}
+    longest = min(1000, bench.config.code_depth - 1)
+    layer = random_layer(bench, (1, 1, 1))
+    layer |= {"vectors": 2, "passes": 2, "window_segments": longest}
     await walk(bench, [layer])
