@@ -155,8 +155,8 @@ def _blocks(modules: dict[str, Resources]) -> dict[str, Resources]:
     for module, cost in modules.items():
         # Where a signal has the name of a block already, Amaranth adds a number.
         name = re.sub(r"\$\d+$", "", module).removeprefix(f"{DESIGN}.")
-        if re.fullmatch(r"uart|accelerator\.(cluster_\d+\.)?\w+", name):
-            blocks[name.removeprefix("accelerator.")] = cost
+        if re.fullmatch(r"uart|accelerator\.(link|device\.(cluster_\d+\.)?\w+)", name):
+            blocks[name.removeprefix("accelerator.").removeprefix("device.")] = cost
     return dict(sorted(blocks.items()))
 
 

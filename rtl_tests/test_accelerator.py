@@ -22,11 +22,11 @@ from plum_hw.golden.device import GoldenDevice
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.virtual import VirtualBoard
 
-#: One lane group, and little memory: quick to compile.
+#: Few lanes and little memory: quick to compile.
 CONFIG = ArrayConfig(
     name="bench",
     clusters=2,
-    lanes=8,
+    lanes=16,
     act_depth=512,
     code_depth=1024,
     table_depth=1024,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,13 @@ def test_the_digest_knows_every_knob_but_the_name():
     config = preset("tiny-3")
     assert dataclasses.replace(config, name="other").digest == config.digest
     digests = {config.digest}
-    for knobs in ({"clusters": 2}, {"write_buses": 1}, {"code_depth": 1024}, {"acc_bits": 15}):
+    others: list[dict[str, Any]] = [
+        {"clusters": 2},
+        {"write_buses": 1},
+        {"code_depth": 1024},
+        {"acc_bits": 15},
+    ]
+    for knobs in others:
         digests.add(dataclasses.replace(config, **knobs).digest)
     assert len(digests) == 5
 
