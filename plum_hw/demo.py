@@ -42,7 +42,7 @@ def demo_command(
     ] = "single",
     limit: Annotated[
         int, typer.Option(parser=console.positive, metavar="N", help="Number of test images.")
-    ] = 100,
+    ] = 200,
     out: Annotated[Path, typer.Option(help="Folder for the compiled bundle.")] = Path("build/demo"),
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
 ) -> None:
