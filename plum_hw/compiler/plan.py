@@ -35,7 +35,7 @@ _STEP_CYCLES = 50
 class LayerPlan:
     """One layer, or one region of its rows, placed.
 
-    *Members*: ``geometry``; ``source``, layout that the window reads; ``residual``, layout of the
+    *Members*: ``config``, the array; ``peak``, the largest value of an input; ``geometry``; ``source``, layout that the window reads; ``residual``, layout of the
     residual or None; ``outputs``, layouts of all copies that are written (none of logits);
     ``weights``; ``masks`` of all filters one by one; ``filters``, channels of each filter part;
     ``constants``; ``scatter``, the lists.
@@ -204,7 +204,6 @@ class _Planner:
 
     def _estimate(self, geometry: Geometry) -> Masks | None:
         """Masks of a layer with some layout of its input: the beats are always as many."""
-        # A dense layer's beats depend on the rows of its input's layout.
         key = (geometry.layer.name, geometry.gathered)
         if key not in self._masks:
             source = (

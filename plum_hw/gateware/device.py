@@ -33,7 +33,8 @@ class Device(wiring.Component):
 
     Raises
     ------
-    ConfigError : a single lane group, whose drains would follow each other in every cycle
+    ConfigError : a single lane group; such devices were seen to differ from the golden machine, and
+        the cause has not been found
     """
 
     def __init__(self, config: ArrayConfig) -> None:
