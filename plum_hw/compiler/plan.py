@@ -36,9 +36,10 @@ class LayerPlan:
     """One layer, or one region of its rows, placed.
 
     *Members*: ``config``, the array; ``peak``, the largest value of an input; ``geometry``;
-    ``source``, layout that the window reads; ``residual``, layout of the residual or None; ``outputs``, layouts of all copies that are written (none of logits);
-    ``weights``; ``masks`` of all filters one by one; ``filters``, channels of each filter part;
-    ``constants``; ``scatter``, the lists.
+    ``source``, layout that the window reads; ``residual``, layout of the residual or None;
+    ``outputs``, layouts of all copies that are written (none of logits); ``weights``; ``masks`` of
+    all filters one by one; ``filters``, channels of each filter part; ``constants``; ``scatter``,
+    the lists.
     """
 
     config: ArrayConfig
