@@ -26,7 +26,7 @@ from plum_hw.virtual import VirtualBoard
 CONFIG = ArrayConfig(
     name="bench",
     clusters=2,
-    lanes=16,
+    lanes=8,
     act_depth=512,
     code_depth=1024,
     table_depth=1024,

@@ -5,7 +5,6 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from plum_hw.config import ArrayConfig
-from plum_hw.errors import ConfigError
 from plum_hw.gateware.cluster.cluster import Cluster
 from plum_hw.gateware.cluster.jobs import bus_number
 from plum_hw.gateware.conductor import Conductor
@@ -30,19 +29,9 @@ class Device(wiring.Component):
     busy : a run is in progress; from the cycle after `start`
     cycles, results : of the current or last run
     error : sticky until the next start: an emission or a write met another, so the program is wrong
-
-    Raises
-    ------
-    ConfigError : a single lane group; such devices were seen to differ from the golden machine, and
-        the cause has not been found
     """
 
     def __init__(self, config: ArrayConfig) -> None:
-        if config.groups < 2:
-            raise ConfigError(
-                f"lanes is {config.lanes}; the gateware needs two lane groups: "
-                f"{2 * config.group_lanes} lanes or more"
-            )
         self._config = config
         self.clusters = [Cluster(config, number) for number in range(config.clusters)]
         super().__init__(

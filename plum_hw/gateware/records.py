@@ -111,7 +111,7 @@ class Records(wiring.Component):
                 total.eq(Mux(self.start, 0, total + now)),
             ]
         place = Signal(16)
-        m.d.sync += place.eq(self.address)
+        m.d.sync += [place.eq(self.address), self.counter.eq(0)]
         with m.Switch(place):
             with m.Case(Counter.CYCLES):
                 m.d.sync += self.counter.eq(self.cycles)
@@ -119,4 +119,6 @@ class Records(wiring.Component):
                 with m.Case(counter):
                     m.d.sync += self.counter.eq(total)
             with m.Default():
-                m.d.sync += self.counter.eq(read.data)
+                # Addresses below that have no counter would find those of layers.
+                with m.If(place >= LAYER_COUNTERS):
+                    m.d.sync += self.counter.eq(read.data)

@@ -8,8 +8,6 @@ import pytest
 
 from plum_hw.config import ArrayConfig, preset
 from plum_hw.demo import shipped
-from plum_hw.errors import ConfigError
-from plum_hw.gateware.device import Device
 from rtl_tests.bench import BenchFailure
 
 BENCH = "rtl_tests.cluster.cluster_bench"
@@ -18,8 +16,8 @@ CONTROL = "rtl_tests.cluster.bench_control"
 ARRAYS = {
     "three-clusters": preset("tiny-3"),
     "two-groups": ArrayConfig(name="two-groups", lanes=16, act_depth=512, reach=3),
-    "five-bits": ArrayConfig(
-        name="five-bits", clusters=2, lanes=16, act_depth=1024, mask_bits=8, reach=7, act_bits=5
+    "one-group": ArrayConfig(
+        name="one-group", clusters=2, lanes=8, act_depth=1024, mask_bits=8, reach=7, act_bits=5
     ),
     "eight-groups": ArrayConfig(
         name="eight-groups", clusters=2, write_buses=2, lanes=64, act_depth=256, mask_bits=16
@@ -28,13 +26,13 @@ ARRAYS = {
 SEEDS = {
     "three-clusters": range(400, 420),
     "two-groups": range(100, 112),
-    "five-bits": range(200, 208),
+    "one-group": range(200, 208),
     "eight-groups": range(300, 308),
 }
 LIMITS = {
     "three-clusters": {"max_width": 16, "max_macs": 200_000, "max_channels": 12},
     "two-groups": {"max_width": 16, "max_macs": 200_000, "max_channels": 12},
-    "five-bits": {
+    "one-group": {
         "max_width": 16,
         "max_macs": 60_000,
         "max_channels": 8,
@@ -56,12 +54,6 @@ def environment(name: str, seeds) -> dict[str, str]:
 @pytest.mark.parametrize("name", sorted(ARRAYS))
 def test_random_networks(device, name):
     device(ARRAYS[name]).run(BENCH, environment(name, SEEDS[name]))
-
-
-@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
-def test_one_lane_group_is_refused():
-    with pytest.raises(ConfigError, match=r"lanes is 8.*16 lanes or more"):
-        Device(ArrayConfig(lanes=8))
 
 
 def test_shipped_network(device):

@@ -223,6 +223,8 @@ def test_records_hold_results_and_counters(seed: int) -> None:
             assert (await read(context, counter))[1] == count
         for index, cycles in layers.items():
             assert (await read(context, LAYER_COUNTERS + index))[1] == cycles
+        for unused in set(range(LAYER_COUNTERS)) - set(Counter):
+            assert (await read(context, unused))[1] == 0
 
     simulator = Simulator(records)
     simulator.add_clock(1e-8)

@@ -212,7 +212,7 @@ class Cluster(wiring.Component):
         """The sums are the emitter's to read during a run; a vector that the host asks for is
         drained into them as if it were a filter's.
         """
-        port, groups = emitter.sum_port, len(drain.port.group)
+        port, groups = emitter.sum_port, (self._config.groups - 1).bit_length()
         m.d.comb += [
             lanes.beat.eq(decoder.beat),
             lanes.beat.valid.eq(decoder.beat.valid | self.memory.fetch),
