@@ -118,7 +118,6 @@ class Records(wiring.Component):
             for counter, total in sums.items():
                 with m.Case(counter):
                     m.d.sync += self.counter.eq(total)
-            with m.Default():
-                # Addresses below that have no counter would find those of layers.
-                with m.If(place >= LAYER_COUNTERS):
-                    m.d.sync += self.counter.eq(read.data)
+            # Other addresses below would find the counters of layers.
+            with m.Default(), m.If(place >= LAYER_COUNTERS):
+                m.d.sync += self.counter.eq(read.data)
