@@ -18,7 +18,7 @@ from plum_hw.errors import ConfigError
 SHIFTS = (12, 16, 20, 24)
 
 #: Bits of a scatter entry (`plum_hw.layouts.scatter_layout`) that no knob changes.
-_ENTRY_BITS = 9
+_ENTRY_BITS = 8
 
 
 @dataclass(frozen=True, kw_only=True)

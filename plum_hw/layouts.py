@@ -46,11 +46,12 @@ class DrainOp(enum.IntEnum):
 
 
 class Select(enum.IntEnum):
-    """Which lanes of a group a scatter entry writes."""
+    """Which lanes a scatter entry writes to the target group."""
 
-    STRAIGHT = 0  # all eight, to the same lanes of the destination group
-    EVEN = 1  # lanes 0, 2, 4, 6, to one half of the destination group
-    ODD = 2  # lanes 1, 3, 5, 7, to one half of the destination group
+    STRAIGHT = 0  # all eight lanes of the source group
+    EVEN = 1  # lanes 0, 2, 4, 6 of the group that is held, then of the source group
+    ODD = 2  # lanes 1, 3, 5, 7 of both
+    HOLD = 3  # none: the source group is held for the EVEN and ODD entries that follow
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def layer_layout(config: ArrayConfig) -> Layout:
             Field("reduce", 1),  # sum the lanes (dense layers)
             Field("wide", 1),  # reduce only: push the 32-bit sum as a result, write nothing
             Field("shared_masks", 1),  # all passes read the same mask words
-            Field("pair", 1),  # two filters a pass, in banks 0 and 1
+            Field("pair", 1),  # two filters a pass
             Field("odd", 1),  # pair: the last pass's first filter is none
             Field("group", config.cluster_bits),  # of this cluster, for entries that are `grouped`
             Field("left_edge", config.groups),  # bit g: group g begins a strip
@@ -174,7 +175,7 @@ def segment_layout(config: ArrayConfig) -> Layout:
 
 
 def scatter_layout(config: ArrayConfig) -> Layout:
-    """Scatter entry, one word of table memory: one write of one group."""
+    """Scatter entry, one word of table memory: one write of one group, or none (HOLD)."""
     layout = Layout(
         "scatter",
         (
@@ -182,7 +183,6 @@ def scatter_layout(config: ArrayConfig) -> Layout:
             Field("source", config.group_bits),  # group of the drain accumulator
             Field("target", config.group_bits),  # group of the written vector
             Field("select", 2),  # Select
-            Field("upper", 1),  # EVEN, ODD: the target half, lanes 4..7
             Field("count", 4),  # source lanes >= count are written as zero (0: all zero)
             Field("dest", config.cluster_bits),  # cluster that is written
             Field("grouped", 1),  # dest is a group instead: all clusters of that `layer.group`

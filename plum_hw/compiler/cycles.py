@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plum_hw.config import ArrayConfig
-from plum_hw.layouts import DrainOp
+from plum_hw.layouts import DrainOp, Select
 from plum_hw.timing import (
     BANK_FREE,
     EMIT_LATENCY,
@@ -32,6 +32,8 @@ from .decode import LayerCode
 
 Array = NDArray[Any]
 
+#: Of a scatter entry that writes nothing.
+_NO_BUS = -1
 #: Long ago: no drain or emission of this layer yet.
 _NEVER = -(1 << 60)
 # Banks as a vector sees them: those that alternate from vector to vector are exchanged between two
@@ -179,20 +181,23 @@ class _Step:
 class _Slots:
     """How long the entries of a scatter list take, which depends on the cycle modulo ``clusters``.
 
-    buses : of each entry
+    buses : of each entry; -1 for one that waits for none
     """
 
     def __init__(self, config: ArrayConfig, cluster: int, buses: Sequence[int], terms: int) -> None:
         self._clusters = config.clusters
         self._terms = terms
         self._free = [
-            cluster + bus * config.clusters // config.write_buses - SLOT_ZERO for bus in buses
+            None
+            if bus == _NO_BUS
+            else cluster + bus * config.clusters // config.write_buses - SLOT_ZERO
+            for bus in buses
         ]
         self._seen: dict[int, int] = {}
 
     def first(self, time: int) -> int:
         """The first entry's first slot from a time on."""
-        return time + (self._free[0] - time) % self._clusters
+        return time + self._wait(self._free[0], time)
 
     def finish(self, time: int) -> int:
         """Last step of the last entry, if the first may begin at ``time``."""
@@ -200,9 +205,12 @@ class _Slots:
         if phase not in self._seen:
             next_step = phase
             for free in self._free:
-                next_step += (free - next_step) % self._clusters + self._terms
+                next_step += self._wait(free, next_step) + self._terms
             self._seen[phase] = next_step - 1 - phase
         return time + self._seen[phase]
+
+    def _wait(self, free: int | None, time: int) -> int:
+        return 0 if free is None else (free - time) % self._clusters
 
 
 class _Cluster:
@@ -219,11 +227,7 @@ class _Cluster:
         self.vectors = fields["vectors"] if fields["passes"] else 0
         self.steps = _steps(code)
         self.empty_beats = self.vectors * _empty_beats(code)
-        # Banks that alternate: filters' after an odd number of passes, with their residuals' if
-        # these have one each, and window sums' where residuals need none.
-        odd = bool(fields["passes"] % 2) and not fields["pair"]
-        self.exchange_filters = odd
-        self.exchange_sides = (not fields["residual"]) if code.window else odd
+        self.order = _next_vector(code)
         buses = _buses(config, code)
         lists = {key: _Slots(config, number, key, code.terms) for key in set(buses)}
         self.lists = [lists[key] for key in buses]
@@ -232,19 +236,17 @@ class _Cluster:
         self.drain_stalls = 0
         self.emit_stalls = 0
         self.write_busy = 0
-        self.last_drain = _NEVER
+        self.drained = _NEVER  # when the next drain may begin
         self.finish = _NEVER
         self.free = [_NEVER] * 4  # when each bank may be opened
+        self.accepts = _NEVER  # when an emission may begin: not before the last but one is finished
         self._seen: dict[tuple[Any, ...], tuple[Any, ...]] = {}
 
     def run(self) -> ClusterCycles:
         """All vectors."""
         for number in range(self.vectors):
             self._vector(self.lists[number])
-            if self.exchange_filters:
-                self.free[:2] = self.free[1::-1]
-            if self.exchange_sides:
-                self.free[2:] = self.free[:1:-1]
+            self.free = [self.free[bank] for bank in self.order]
         drains = sum(step.drain for step in self.steps)
         return ClusterCycles(
             span=max(self.now, self.finish + 1),
@@ -263,9 +265,9 @@ class _Cluster:
         key = (
             slots,
             self.now % self.clusters,
-            max(self.last_drain - self.now, -self.groups),
+            max(self.drained - self.now, 0),
             max(self.finish - self.now, self.latency - NEXT_EMISSION),
-            *[max(time - self.now, 0) for time in self.free],
+            *[max(time - self.now, 0) for time in (self.accepts, *self.free)],
         )
         before = (self.now, self.drain_stalls, self.emit_stalls, self.write_busy)
         if key not in self._seen:
@@ -273,7 +275,7 @@ class _Cluster:
             after = (self.now, self.drain_stalls, self.emit_stalls, self.write_busy)
             self._seen[key] = (
                 *[new - old for new, old in zip(after, before, strict=True)],
-                *[time - self.now for time in (self.last_drain, self.finish, *self.free)],
+                *[t - self.now for t in (self.drained, self.finish, self.accepts, *self.free)],
             )
             return
         elapsed, drain_stalls, emit_stalls, write_busy, *times = self._seen[key]
@@ -281,24 +283,27 @@ class _Cluster:
         self.drain_stalls += drain_stalls
         self.emit_stalls += emit_stalls
         self.write_busy += write_busy
-        self.last_drain, self.finish, *self.free = (self.now + time for time in times)
+        self.drained, self.finish, self.accepts, *self.free = (self.now + time for time in times)
 
     def _walk(self, slots: _Slots) -> None:
         free = self.free
         for step in self.steps:
             beat = self.now + step.beats - 1
             if step.drain:
-                wait = max(0, self.last_drain + self.groups - beat)
+                wait = max(0, self.drained - beat)
                 self.drain_stalls += wait
                 beat += wait
-                if step.opens >= 0:
-                    wait = max(0, free[step.opens] - beat)
-                    self.emit_stalls += wait
-                    beat += wait
-                self.last_drain = beat
+                until = free[step.opens] if step.opens >= 0 else beat
+                if step.reads is not None:
+                    until = max(until, self.accepts)
+                wait = max(0, until - beat)
+                self.emit_stalls += wait
+                beat += wait
+                self.drained = beat + self.groups
             self.now = beat + 1
             if step.reads is None:
                 continue
+            self.accepts = self.finish + BANK_FREE
             start = max(beat + self.latency, self.finish + NEXT_EMISSION)
             if self.reduce is None:
                 self.finish = slots.finish(start + FIRST_STEP)
@@ -307,6 +312,17 @@ class _Cluster:
             self.write_busy += self.finish + NEXT_EMISSION - start
             for bank in step.reads:
                 free[bank] = self.finish + BANK_FREE
+
+
+def _next_vector(code: LayerCode) -> list[int]:
+    """Which bank of a vector is which of the next one."""
+    fields = code.fields
+    odd = bool(fields["passes"] % 2)
+    if code.four_banks:
+        return [2, 3, 0, 1] if odd else [0, 1, 2, 3]
+    # Residuals' alternate with those of their filters, window sums' where residuals need none.
+    sides = (not fields["residual"]) if code.window else odd
+    return [1, 0][:: 1 if odd else -1] + [3, 2][:: 1 if sides else -1]
 
 
 def _beats(code: LayerCode) -> tuple[Array, Array]:
@@ -331,7 +347,10 @@ def _buses(config: ArrayConfig, code: LayerCode) -> list[tuple[int, ...]]:
         return []
     if fields["reduce"] and fields["wide"]:
         return [(0,)] * fields["vectors"]
-    buses = [config.bus_of(target) for target in code.entries["target"].tolist()]
+    entries = zip(code.entries["target"].tolist(), code.entries["select"].tolist(), strict=True)
+    buses = [
+        _NO_BUS if select == Select.HOLD else config.bus_of(target) for target, select in entries
+    ]
     ends = (np.flatnonzero(code.entries["last"]) + 1).tolist()
     lists = [tuple(buses[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
     return lists * (fields["vectors"] if fields["reduce"] else 1)
@@ -364,12 +383,16 @@ def _steps(code: LayerCode) -> list[_Step]:
     parts = [_parts(segments, row) for row in beats]
     for number in range(fields["passes"]):
         for index, count in parts[number % len(parts)]:
-            bank = banks[index] if fields["pair"] else number % 2
+            bank = code.bank(number, banks[index])
             side = _RESIDUAL_BANK_BESIDE_WINDOW if code.window else _RESIDUAL_BANK + bank
             opens, reads = -1, None
             if drains[index] and sets[index]:
                 opens = side if residuals[index] else bank
-            if drains[index] and emits[index] and code.filter_number(number, bank) is not None:
+            if (
+                drains[index]
+                and emits[index]
+                and code.filter_number(number, banks[index]) is not None
+            ):
                 reads = (
                     bank,
                     *([_WINDOW_BANK] if code.window else []),

@@ -60,6 +60,17 @@ class LayerCode:
         """Which words of a pass are addresses of residuals: [words of a pass]."""
         return self.segments["residual"].astype(bool).repeat(self.segments["words"])
 
+    @property
+    def four_banks(self) -> bool:
+        """Whether pairs have the banks of window sums and residuals too, there being none."""
+        return bool(self.fields["pair"] and not self.fields["residual"] and not self.window)
+
+    def bank(self, number: int, bank: int) -> int:
+        """Bank of sums for a filter of a pass; ``number`` of the pass counts through the layer."""
+        if self.four_banks:
+            return 2 * (number % 2) + bank
+        return number % 2 ^ bank if self.fields["pair"] else number % 2
+
     def filter_number(self, number: int, bank: int) -> int | None:
         """Number of the filter that a pass completes with a segment's ``bank``; None if the pass is
         the odd one and that filter is missing.

@@ -1,8 +1,9 @@
 """Pairs of filters that share additions.
 
 All lanes add the same inputs, so what two filters have in common needs adding once. A pass of a
-pair (a, b) has chains for every combination of signs that its weights have: first those of a alone,
-then those of both, whose lanes are drained twice, then those of b alone.
+pair (a, b) adds for each kernel column and sign of a first what both have, which is drained for b,
+goes on with what a has alone, which is drained for a with all of that, and adds what b has alone
+last. Where weights have two signs, what both have with the rarer sign of b is drained for both.
 Ref: docs/architecture.md, "Repetition: pairs of filters".
 """
 
@@ -21,10 +22,10 @@ from .columns import Column, Run, Weights
 from .segments import RESIDUAL, Masks, Piece, Segment, chains_of, run_segments
 
 Array = NDArray[np.int64]
-#: Signs of the weights of a and b, in the order of their chains: a alone, both, b alone.
-_ALONE_A = ((1, 0), (-1, 0))
-_BOTH = ((1, 1), (1, -1), (-1, 1), (-1, -1))
-_ALONE_B = ((0, 1), (0, -1))
+_SIGNS = (1, -1)
+#: Shift of a kernel column, and of each of its runs the offset and the weights of the first and of
+#: the second filter of all passes.
+_Column = tuple[int, list[tuple[int, Array, Array]]]
 
 
 def can_pair(config: ArrayConfig, weights: Weights, peak: int) -> bool:
@@ -73,9 +74,16 @@ def pair_masks(
     second = [b for _, b in pairs]
     builder = _Pairs(config, peak, len(pairs))
     both = [_split(column, first, second) for column in weights.columns]
-    builder.chains(both, _ALONE_A, 0)
-    builder.chains(both, _BOTH, 0)
-    builder.chains(both, _ALONE_B, 1)
+    # What the second has alone stands before and after: so that the emissions of the pass before
+    # have time until either bank is opened.
+    for sign in _SIGNS:
+        builder.second_alone(both[0], sign)
+    for column in both:
+        for sign in _SIGNS:
+            builder.with_first(column, sign)
+    for column in both[1:]:
+        for sign in _SIGNS:
+            builder.second_alone(column, sign)
     builder.complete(residual, first, second)
     return dataclasses.replace(
         single,
@@ -86,10 +94,8 @@ def pair_masks(
     )
 
 
-def _split(
-    column: Column, first: list[int], second: list[int]
-) -> tuple[int, list[tuple[int, Array, Array]]]:
-    """Shift of a column, and of each run the offset and the weights of both filters."""
+def _split(column: Column, first: list[int], second: list[int]) -> _Column:
+    """The weights of the filters of all passes."""
 
     def rows(run: Run, channels: list[int]) -> Array:
         weights = run.weights[channels]
@@ -97,6 +103,24 @@ def _split(
         return weights
 
     return column.shift, [(run.offset, rows(run, first), rows(run, second)) for run in column.runs]
+
+
+def _pieces(column: _Column, sign_a: int, sign_b: int) -> list[Piece]:
+    """Where the weights of both filters have these signs."""
+    return [
+        Piece(offset, 0, ((a == sign_a) & (b == sign_b)).astype(np.int64))
+        for offset, a, b in column[1]
+    ]
+
+
+def _total(pieces: list[Piece]) -> int:
+    """Weights of all passes."""
+    return sum(int(piece.values.sum()) for piece in pieces)
+
+
+def _most(pieces: list[Piece]) -> int:
+    """Most weights of a pass."""
+    return int(sum(piece.values.sum(axis=1) for piece in pieces).max())
 
 
 class _Pairs:
@@ -110,51 +134,66 @@ class _Pairs:
         self.words: list[NDArray[np.uint32]] = []
         self.opened = [False, False]
 
-    def chains(
-        self,
-        columns: Sequence[tuple[int, list[tuple[int, Array, Array]]]],
-        signs: Sequence[tuple[int, int]],
-        bank: int,
-    ) -> None:
-        """Chains of all columns for some combinations of signs."""
-        for shift, runs in columns:
-            for sign_a, sign_b in signs:
-                pieces = [
-                    Piece(offset, 0, ((a == sign_a) & (b == sign_b)).astype(np.int64))
-                    for offset, a, b in runs
-                ]
-                for chain in chains_of(self.config, pieces, self.limit):
-                    self._chain(chain)
-                    if sign_a and sign_b:
-                        self._drain(0, shift, sign_a)
-                        self._add(Segment(0, 1, Start.KEEP), np.zeros((self.passes, 1), np.uint32))
-                        self._drain(1, shift, sign_b)
-                    else:
-                        self._drain(bank, shift, sign_a or sign_b)
+    def with_first(self, column: _Column, sign: int) -> None:
+        """What a column adds to the first filter with one sign, and of this to the second."""
+        shift = column[0]
+        alone = _pieces(column, sign, 0)
+        seldom, often = sorted(_SIGNS, key=lambda other: _total(_pieces(column, sign, other)))
+        for chain in chains_of(self.config, _pieces(column, sign, seldom), self.limit):
+            self._both(chain, shift, sign, seldom)
+        shared = _pieces(column, sign, often)
+        if _total(shared) and _total(alone) and _most([*shared, *alone]) <= self.limit:
+            self._chain(shared)
+            self._drain(1, shift, often)
+            self._chain(alone, Start.KEEP)
+            self._drain(0, shift, sign)
+            return
+        for chain in chains_of(self.config, shared, self.limit):
+            self._both(chain, shift, sign, often)
+        for chain in chains_of(self.config, alone, self.limit):
+            self._chain(chain)
+            self._drain(0, shift, sign)
+
+    def second_alone(self, column: _Column, sign: int) -> None:
+        """What a column adds to the second filter only, with one sign."""
+        for chain in chains_of(self.config, _pieces(column, 0, sign), self.limit):
+            self._chain(chain)
+            self._drain(1, column[0], sign)
+
+    def _both(self, chain: list[Piece], shift: int, sign_a: int, sign_b: int) -> None:
+        """A chain that is drained for one filter, and once more for the other."""
+        self._chain(chain)
+        self._drain(0, shift, sign_a)
+        self._add(Segment(0, 1, Start.KEEP), self._nothing())
+        self._drain(1, shift, sign_b)
 
     def complete(self, residual: bool, first: list[int], second: list[int]) -> None:
         """Mark what completes each filter, and read residuals before each filter's last chain."""
-        # Without any weight, a beat that adds nothing; the first filter is complete first.
-        nothing = Segment(0, 1, Start.CLEAR, drain=True)
-        for bank, at in ((0, 0), (1, len(self.segments) + 1)):
-            if not self.opened[bank]:
-                self.segments.insert(at, dataclasses.replace(nothing, bank=bank))
-                self.words.insert(at, np.zeros((self.passes, 1), np.uint32))
+        if not self.opened[0]:
+            self.segments.insert(0, Segment(0, 1, Start.CLEAR, drain=True))
+            self.words.insert(0, self._nothing())
+        if self._last(1) < self._last(0):
+            # The first filter is complete first.
+            self._add(Segment(0, 1, Start.CLEAR), self._nothing())
+            self._drain(1, 0, 1)
         for bank, channels in ((0, first), (1, second)):
-            last = max(i for i, s in enumerate(self.segments) if s.drain and s.bank == bank)
+            last = self._last(bank)
             self.segments[last] = dataclasses.replace(self.segments[last], emit=True)
             if residual:
-                at = self._chain_start(last)
+                at = max(i for i in range(last + 1) if self.segments[i].start == Start.CLEAR)
                 words = np.maximum(np.array(channels, np.int64), 0).astype(np.uint32)
                 self.segments.insert(at, dataclasses.replace(RESIDUAL, bank=bank))
                 self.words.insert(at, words[:, None])
 
-    def _chain_start(self, index: int) -> int:
-        """First segment of the chain that a segment is of: the last that clears the lanes."""
-        return max(i for i in range(index + 1) if self.segments[i].start == Start.CLEAR)
+    def _last(self, bank: int) -> int:
+        """The segment with a bank's last drain, -1 without one."""
+        drains = [i for i, each in enumerate(self.segments) if each.drain and each.bank == bank]
+        return drains[-1] if drains else -1
 
-    def _chain(self, pieces: list[Piece]) -> None:
-        start = Start.CLEAR
+    def _nothing(self) -> NDArray[np.uint32]:
+        return np.zeros((self.passes, 1), np.uint32)
+
+    def _chain(self, pieces: list[Piece], start: Start = Start.CLEAR) -> None:
         for piece in pieces:
             for segment, words in run_segments(self.config, piece.offset, piece.values, start):
                 self._add(segment, words)

@@ -305,16 +305,16 @@ class _Planner:
             # The sum goes to lane 0 of one group; `lower` sees to it that this is enough.
             assert len(outputs) == 1
             everywhere = self.config.clusters > 1
-            entry = Entry(0, 0, 0, Select.STRAIGHT, 0, 1, 0, everywhere)
+            entry = Entry(0, 0, 0, Select.STRAIGHT, 1, 0, everywhere)
             return [Scatter((((entry,),),), self.config.clusters if everywhere else 0)]
         terms = len(geometry.layer.inputs) + bool(_window(geometry.layer))
         return scatter_lists(self.config, regions, outputs, outputs[0].base, terms)
 
 
 def _entries(config: ArrayConfig, layout: TensorLayout) -> int:
-    """Writes of a copy, for each filter: each group, or each half where columns have phases."""
+    """Writes of a copy, for each filter: one of each group."""
     rows = layout.parts * layout.strips * (layout.halo_top + layout.rows + layout.halo_bottom)
-    return layout.phases**2 * rows * layout.tiling.strip_groups(config)
+    return layout.phases * rows * layout.tiling.strip_groups(config)
 
 
 def _window(layer: Layer) -> bool:

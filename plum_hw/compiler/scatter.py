@@ -20,16 +20,26 @@ from .layout import TensorLayout
 
 @dataclass(frozen=True)
 class Entry:
-    """One write of a group. *Members*: the fields of `plum_hw.layouts.scatter_layout`."""
+    """One write of a group.
+
+    *Members*: the fields of `plum_hw.layouts.scatter_layout`; ``low``: source and count of the
+    group that must be held for an EVEN or ODD entry.
+    """
 
     offset: int
     source: int
     target: int
     select: Select
-    upper: int
     count: int
     dest: int = 0
     grouped: bool = False
+    low: tuple[int, int] | None = None
+
+    @classmethod
+    def hold(cls, low: tuple[int, int]) -> Entry:
+        """The entry that holds a group."""
+        source, count = low
+        return cls(0, source, 0, Select.HOLD, count)
 
     def pack(self, config: ArrayConfig, *, last: bool) -> int:
         """The entry's word."""
@@ -38,7 +48,6 @@ class Entry:
             source=self.source,
             target=self.target,
             select=self.select,
-            upper=self.upper,
             count=self.count,
             dest=self.dest,
             grouped=self.grouped,
@@ -134,23 +143,36 @@ def _addressed(items: list[tuple[int, Entry]], group_size: int) -> Iterator[Entr
 
 
 def _in_turn(config: ArrayConfig, entries: Iterator[Entry], terms: int) -> list[Entry]:
-    """Entries in an order in which few wait long for their buses: always the one that is free
-    first, of those on the bus that has most to carry.
+    """Entries in an order in which few wait long for their buses: always the one that is written
+    first, of those on the bus that has most to carry; with the entries that hold what they need.
     """
     buses, clusters = config.write_buses, config.clusters
     waiting: list[list[Entry]] = [[] for _ in range(buses)]
     for entry in entries:
         waiting[config.bus_of(entry.target)].append(entry)
     order: list[Entry] = []
+    held: tuple[int, int] | None = None
     time = 0
+
+    def ready(entry: Entry) -> int:
+        """When an entry may begin, if its bus is free."""
+        return time if entry.low in (None, held) else time + terms
+
     while any(waiting):
-        wait, _, bus = min(
-            ((bus * clusters // buses - time) % clusters, -len(waiting[bus]), bus)
-            for bus in range(buses)
-            if waiting[bus]
-        )
-        order.append(waiting[bus].pop(0))
-        time += wait + terms
+        choices = []
+        for bus, queue in enumerate(waiting):
+            if queue:
+                index = min(range(len(queue)), key=lambda n: ready(queue[n]))
+                earliest = ready(queue[index])
+                slot = earliest + (bus * clusters // buses - earliest) % clusters
+                choices.append((slot, earliest, -len(queue), bus, index))
+        time, _, _, bus, index = min(choices)
+        entry = waiting[bus].pop(index)
+        if entry.low not in (None, held):
+            held = entry.low
+            order.append(Entry.hold(entry.low))
+        order.append(entry)
+        time += terms
     return order
 
 
@@ -167,11 +189,11 @@ def _writes(
                 for target in range(copy.strips * groups):
                     strip = part * copy.strips + target // groups
                     row = copy.first + strip * copy.rows + local
-                    place = Entry(offset, 0, target, Select.STRAIGHT, 0, 0, part)
-                    yield from _group(config, regions, copy, row, phase, target % groups, place)
+                    place = Entry(offset, 0, target, Select.STRAIGHT, 0, part)
+                    yield _group(config, regions, copy, row, phase, target % groups, place)
                 if copy.cleared and 0 <= local < copy.rows:
                     for target in range(copy.strips * groups, config.groups):
-                        yield None, Entry(offset, 0, target, Select.STRAIGHT, 0, 0, part)
+                        yield None, Entry(offset, 0, target, Select.STRAIGHT, 0, part)
 
 
 def _group(
@@ -182,11 +204,10 @@ def _group(
     phase: int,
     group: int,
     place: Entry,
-) -> Iterator[_Write]:
-    """The writes of one group of a row of a strip: one, or one for each half."""
+) -> _Write:
+    """The write of one group of a row of a strip."""
     if not 0 <= row < copy.height:
-        yield None, place
-        return
+        return None, place
     geometry = next(each for each in regions if each.first <= row < each.first + each.count)
     tiling = geometry.tiling
     strip, vector = divmod(row - geometry.first, tiling.rows)
@@ -197,21 +218,15 @@ def _group(
         """Lanes of a group of the row that hold pixels."""
         return min(max(copy.width - source * config.group_lanes, 0), config.group_lanes)
 
-    def entry(source: int, select: Select, upper: int) -> _Write:
-        return (geometry.region, part, vector), dataclasses.replace(
-            place, source=first + source, select=select, upper=upper, count=count(source)
-        )
-
     if copy.phases == 1:
-        yield entry(group, Select.STRAIGHT, 0) if count(group) else (None, place)
-        return
-    halves = [(upper, 2 * group + upper) for upper in range(2)]
-    if all(count(source) <= phase for _, source in halves):
-        yield None, place
-        return
-    select = Select.ODD if phase else Select.EVEN
-    for upper, source in halves:
-        if count(source) > phase:
-            yield entry(source, select, upper)
-        else:
-            yield None, dataclasses.replace(place, select=select, upper=upper)
+        sources, select = [group], Select.STRAIGHT
+    else:
+        sources, select = [2 * group, 2 * group + 1], Select.ODD if phase else Select.EVEN
+    if count(sources[0]) <= phase:
+        return None, place
+    # Where the last group of a row has no pixels any more there may be no such group either.
+    source = first + (sources[-1] if count(sources[-1]) else sources[0])
+    low = (first + sources[0], count(sources[0])) if len(sources) > 1 else None
+    return (geometry.region, part, vector), dataclasses.replace(
+        place, source=source, select=select, count=count(sources[-1]), low=low
+    )

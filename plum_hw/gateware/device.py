@@ -120,7 +120,7 @@ class Device(wiring.Component):
             for source, sent in zip(bus.sources, sends, strict=False):
                 m.d.comb += source.eq(sent)
             mine = bus_number(self._config, router.bus.group) == number
-            with m.If(router.bus.enable.any() & mine):
+            with m.If(router.bus.enable & mine):
                 m.d.comb += bus.sources[-1].eq(router.bus)
             buses.append(bus.bus)
             collisions.append(bus.collision)

@@ -46,9 +46,8 @@ class WriteBus(wiring.Component):
         any_sends: Value = Const(0)
         two_send: Value = Const(0)
         for source in self.sources:
-            sends = source.enable.any()
-            two_send |= any_sends & sends
-            any_sends |= sends
+            two_send |= any_sends & source.enable
+            any_sends |= source.enable
         m.d.sync += [
             self.bus.as_value().eq(reduce(or_, [source.as_value() for source in self.sources])),
             self.collision.eq(two_send),

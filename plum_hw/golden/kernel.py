@@ -292,17 +292,22 @@ class Kernel:
             worst = int(entries[name].max())
             _require(worst < config.groups, f"an entry's {name} is {worst} of {config.groups}")
         lane = np.arange(size)
-        straight = (entries["select"] == Select.STRAIGHT)[:, None]
-        odd = (entries["select"] == Select.ODD)[:, None]
-        source = np.where(straight, lane, 2 * lane + odd)
-        written = straight | (lane < size // 2)
-        target = np.where(straight, lane, size // 2 * entries["upper"][:, None] + lane)
-        target += size * entries["target"][:, None]
+        select = entries["select"][:, None]
+        straight = select == Select.STRAIGHT
+        written = np.broadcast_to(select != Select.HOLD, (len(select), size))
+        # EVEN and ODD take lanes 0..7 of the group that is held and 8..15 of the source.
+        lanes = np.where(straight, lane + size, 2 * lane + (select == Select.ODD))
+        held = lanes < size
+        source = lanes % size
+        target = size * entries["target"][:, None] + lane
         if code.fields["reduce"]:
+            _require(bool(straight.all()), "a reduction writes EVEN or ODD lanes")
             pixel = source == 0
         else:
-            pixel = source < entries["count"][:, None]
-            source = source + size * entries["source"][:, None]
+            low = self._held(entries)
+            pixel = source < np.where(held, entries["count"][low, None], entries["count"][:, None])
+            group = np.where(held, entries["source"][low, None], entries["source"][:, None])
+            source = source + size * group
         vectors = len(self._vectors)
         number = np.arange(len(self._filters))[:, None, None]
         outputs = (number * vectors + entries["vector"][:, None]) * config.lanes + source
@@ -320,6 +325,18 @@ class Kernel:
         flat = [item[kept] for item in full]
         in_time = np.argsort(flat[2], kind="stable")
         return Writes(*[item[in_time] for item in flat])
+
+    def _held(self, entries: dict[str, Array]) -> Array:
+        """For each scatter entry the number of the one that has held a group for it."""
+        number = np.arange(len(entries["select"]))
+        holds = entries["select"] == Select.HOLD
+        last = np.maximum.accumulate(np.where(holds, number, -1))
+        halves = (entries["select"] == Select.EVEN) | (entries["select"] == Select.ODD)
+        known = (last >= 0) & (entries["vector"][last] == entries["vector"])
+        _require(
+            bool((known | ~halves).all()), "an EVEN or ODD entry of a list with no HOLD before it"
+        )
+        return last
 
     def _used_lanes(self) -> Array:
         """Lanes whose sums matter: the others add up what lies beside a map,

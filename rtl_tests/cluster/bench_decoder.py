@@ -60,7 +60,7 @@ class Emissions:
     def drive(self) -> None:
         now, bench = self._bench.cycles, self._bench
         ends = bool(self._waiting) and self._waiting[0][0] <= now
-        bench.set(finished=int(ends), finished_bank=bench.rng.randrange(2))
+        bench.set(finished=int(ends), finished_bank=bench.rng.randrange(4))
         if ends:
             bench.set(finished_bank=self._waiting.popleft()[1])
             self.finish.append(now)
@@ -94,6 +94,7 @@ def schedule(config, layer, words: list[dict[str, Any]], offered: list[int], fin
     drain_free = 0
     free = [0] * 4  # when each bank may be opened
     ends = iter(finish)
+    accepts = [0, 0]  # when the next emission may begin, and the one after it
     for word, offer in zip(words, offered, strict=True):
         # A word is taken in the cycle of the beat before, and no sooner than it is offered.
         taken = max(done, offer)
@@ -108,10 +109,14 @@ def schedule(config, layer, words: list[dict[str, Any]], offered: list[int], fin
                     bank = word["drain_job"]["bank"]
                     counts["emit_stalls"] += max(0, free[bank] - now)
                     now = max(now, free[bank])
+                if word["emit"]:
+                    counts["emit_stalls"] += max(0, accepts[0] - now)
+                    now = max(now, accepts[0])
                 drain_free = now + config.groups
             if last and word["emit"]:
                 end = next(ends)
                 busy |= set(range(now + 1, end + 1))
+                accepts = [accepts[1], end + BANK_FREE]
                 for bank in reads(layer, word["emit_job"]):
                     free[bank] = max(free[bank], end + BANK_FREE)
             address = None if bit is None else (word["address"] + bit) % (1 << config.act_addr_bits)
@@ -149,6 +154,8 @@ def random_words(bench: BlockBench, layer: dict[str, int], count: int, events: f
             "emit": 0,
             "emit_job": emit_job(rng),
         }
+        if layer["window"] or layer["residual"]:
+            word["emit_job"]["bank"] %= SIDE_BANK
         if word["drain"]:
             if word["drain_job"]["op"] == DrainOp.SET:
                 opened.add(word["drain_job"]["bank"])

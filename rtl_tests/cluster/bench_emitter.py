@@ -11,7 +11,7 @@ import cocotb
 from plum_hw.config import SHIFTS, ArrayConfig
 from plum_hw.gateware.cluster.jobs import SIDE_BANK
 from plum_hw.layouts import Select, layer_layout, requant_layout, scatter_layout
-from rtl_tests.cluster.bench_requantizer import clamped, placed, signed
+from rtl_tests.cluster.bench_requantizer import Placer, clamped, signed
 from rtl_tests.cluster.blocks import BlockBench, ReadOnlyMemory
 
 #: What the emitter sends: cycle and bus, then the entry.
@@ -61,6 +61,7 @@ class Model:
         self._block, self._config = bench.block, bench.config
         self._layer, self._zero = layer, zero
         self._finish = zero - 1
+        self._placer = Placer()
 
     def slot(self, time: int, bus: int) -> int:
         """First cycle from `time` on in which the bus is free."""
@@ -87,18 +88,19 @@ class Model:
         step = start + block.FIRST_STEP
         for entry in emission.entries:
             bus = 0 if wide else config.bus_of(entry["target"])
-            step = self.slot(step, bus) + steps
+            if entry["select"] != Select.HOLD:
+                step = self.slot(step, bus)
+            step += steps
             self._finish = emission.finish = step - 1
             record: dict[str, Any] = {"result": int(wide)}
             if wide:
                 record |= {"address": out_base % (1 << 12), "word": totals[0] % (1 << 32)}
             else:
                 source = config.group_lanes * entry["source"] if not layer["reduce"] else 0
-                lanes = placed(y[source:][: config.group_lanes], entry["select"], entry["count"])
-                half = config.group_lanes // 2
-                if entry["select"] != Select.STRAIGHT:
-                    kept = range(half * entry["upper"], half * (1 + entry["upper"]))
-                    lanes = [lanes[lane] if lane in kept else None for lane in range(2 * half)]
+                group = y[source:][: config.group_lanes]
+                lanes = self._placer.place(group, entry["select"], entry["count"])
+                if lanes is None:
+                    continue
                 record |= {
                     "address": (out_base + entry["offset"]) % (1 << config.act_addr_bits),
                     "group": entry["target"],
@@ -147,8 +149,8 @@ class Surroundings:
         """What stands on a bus."""
         bench = self._bench
         bus = bench.get(f"bus__{number}")
-        enable, lanes = bus["enable"], bus["data"]
-        if not enable:
+        lanes = bus["data"]
+        if not bus["enable"]:
             values = [value for value in (*bus.values(), *lanes) if value is not lanes]
             assert not any(values), f"cycle {bench.cycles}: bus {number} carries {bus}"
             return None
@@ -159,7 +161,7 @@ class Surroundings:
             "result": 0,
             "address": bus["address"] % (1 << bench.config.act_addr_bits),
             "group": bus["group"],
-            "lanes": [value if enable >> i & 1 else None for i, value in enumerate(lanes)],
+            "lanes": lanes,
             "dest": bus["dest"],
             "grouped": bus["grouped"],
         }
@@ -185,7 +187,6 @@ def random_entry(bench: BlockBench, reduce: int) -> dict[str, int]:
         "source": 0 if reduce else rng.randrange(config.groups),
         "target": rng.randrange(config.groups),
         "select": Select.STRAIGHT if reduce else rng.choice(list(Select)),
-        "upper": rng.randrange(2),
         "count": 1 if reduce else rng.randint(0, config.group_lanes),
         "dest": rng.randrange(1 << config.cluster_bits),
         "grouped": rng.randrange(2),
@@ -234,10 +235,14 @@ def random_emissions(
         constants[number] = random_constants(bench, layer)
         place = store(place, requant_layout(config).pack(**constants[number]))
     layer["scatter_ptr"] = place % len(table)
+    sides = layer["window_segments"] or layer["residual"]
     emissions, bank = [], rng.randrange(2)
     for vector in range(vectors):
         count = 1 if layer["reduce"] else rng.choice([1, 2, 3, rng.randint(1, 12)])
         entries = [random_entry(bench, layer["reduce"]) for _ in range(count)]
+        halves = [entry for entry in entries if entry["select"] != Select.STRAIGHT]
+        if halves:
+            halves[0]["select"] = Select.HOLD
         entries[-1]["last"] = 1
         for entry in entries:
             place = store(place, scatter_layout(config).pack(**entry))
@@ -247,12 +252,12 @@ def random_emissions(
                 "filter": number,
                 "bank": bank,
                 "window_bank": vector % 2,
-                "residual_bank": 1 - vector % 2 if layer["window_segments"] else bank,
+                "residual_bank": 1 - vector % 2 if layer["window_segments"] else bank % 2,
                 "last_filter": int(number == numbers[-1]),
             }
-            banks = {bank: sums(), SIDE_BANK: sums(), SIDE_BANK + 1: sums()}
+            banks = {SIDE_BANK: sums(), SIDE_BANK + 1: sums(), bank: sums()}
             emissions.append(Emission(constants[number], entries, job, banks))
-            bank ^= 1
+            bank = bank ^ 1 if sides else (bank + 1) % 4
     return emissions
 
 

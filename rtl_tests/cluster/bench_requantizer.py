@@ -28,10 +28,21 @@ def extreme(rng: random.Random, bits: int) -> int:
     return rng.choice([-half, half - 1, 0, 1, -1, small, small, rng.randrange(-half, half)])
 
 
-def placed(y: list[int], select: int, count: int) -> list[int]:
-    """The outputs below `count` as a scatter entry writes them; half of them stand twice."""
-    kept = [value if lane < count else 0 for lane, value in enumerate(y)]
-    return kept if select == Select.STRAIGHT else kept[select == Select.ODD :: 2] * 2
+class Placer:
+    """What scatter entries write: the outputs below their counts, or every second one of the group
+    that was held and of this one.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+
+    def place(self, y: list[int], select: int, count: int) -> list[int] | None:
+        """The lanes that one more entry writes; None if it only holds them."""
+        kept = [value if lane < count else 0 for lane, value in enumerate(y)]
+        if select == Select.HOLD:
+            self._held = kept
+            return None
+        return kept if select == Select.STRAIGHT else (self._held + kept)[select == Select.ODD :: 2]
 
 
 class Outputs:
@@ -84,8 +95,11 @@ async def requantize(
     outputs.y.clear()
     bench.set(**values)
     expected = []
-    for terms in items:
+    placer = Placer()
+    for number, terms in enumerate(items):
         select, count = bench.rng.choice(list(Select)), bench.rng.randint(0, 8)
+        if number == 0:
+            select = Select.HOLD
         pairs = [0]
         if values["reduce"]:
             # Only the first lane's output counts, or with `wide` all bits.
@@ -96,7 +110,9 @@ async def requantize(
             bench.set(operand=operand, factor=factor, pair=pair, select=select, count=count)
             await bench.cycle()
         due = bench.cycles - 1 + bench.block.LATENCY
-        expected.append((due, placed(expected_output(bench, terms, values), select, count)))
+        y = placer.place(expected_output(bench, terms, values), select, count)
+        if y is not None:
+            expected.append((due, y))
         bench.set(step=0, first=1, last=1)
         while bench.chance(bench.gap):
             await bench.cycle()
@@ -170,6 +186,8 @@ async def a_step_a_cycle(dut) -> None:
     bench, outputs = await prepare(dut, 0.0)
     values = {"bias": 1 << 15, "shift": 1, "out_bits": bench.config.act_bits}
     values |= {"reduce": 0, "wide": 0}
+    begin = bench.cycles
     await requantize(bench, outputs, [random_terms(bench, 1) for _ in range(200)], values)
-    cycles = [cycle for cycle, _ in outputs.y]
-    assert cycles == list(range(cycles[0], cycles[0] + 200))
+    took = outputs.y[-1][0] - begin - bench.block.LATENCY
+    assert took < 200
+    assert len(outputs.y) > 100

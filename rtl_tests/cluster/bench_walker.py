@@ -34,10 +34,13 @@ def job_of(config, layer: dict[str, int], segment: dict[str, int], place: Pass) 
     """A segment of a pass, as the fetcher gets it."""
     vector, number, alternating = place
     window = layer["window_segments"] > 0
-    filter_bank = segment["bank"] if layer["pair"] else alternating
+    filter_bank = alternating
+    if layer["pair"]:
+        alone = not window and not layer["residual"]
+        filter_bank = 2 * alternating + segment["bank"] if alone else alternating ^ segment["bank"]
     # Window sums and residuals have two banks, which they share where both are needed.
     window_bank = 0 if layer["residual"] else vector % 2
-    residual_bank = 1 if window else filter_bank
+    residual_bank = 1 if window else filter_bank % 2
     at = "res" if segment["residual"] else "in"
     address = layer[f"{at}_base"] + vector * layer[f"{at}_step"] + segment["offset"]
     bank, missing = filter_bank, False
@@ -48,7 +51,7 @@ def job_of(config, layer: dict[str, int], segment: dict[str, int], place: Pass) 
         if segment["residual"]:
             bank = SIDE_BANK + residual_bank
         last = number == layer["passes"] - window - 1
-        missing = bool(layer["odd"] and last and filter_bank == 0)
+        missing = bool(layer["odd"] and last and segment["bank"] == 0)
     return {
         "address": address % (1 << config.act_addr_bits),
         "words": segment["words"],

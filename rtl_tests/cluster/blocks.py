@@ -176,7 +176,7 @@ def emit_job(rng: random.Random) -> dict[str, int]:
     """Any job, for blocks that hand it on."""
     return {
         "filter": rng.randrange(1 << 12),
-        "bank": rng.randrange(2),
+        "bank": rng.randrange(4),
         "window_bank": rng.randrange(2),
         "residual_bank": rng.randrange(2),
         "last_filter": rng.randrange(2),

@@ -46,7 +46,7 @@ class Memories:
                 context.set(memory.read, word >> 8 * context.get(port.part) & 255)
             bus = router.bus
             if context.get(bus.enable):
-                assert context.get(bus.enable) == 255
+                assert context.get(bus.enable) == 1
                 assert not context.get(bus.grouped)
                 assert not context.get(bus.result)
                 place = context.get(bus.address) * GROUPS + context.get(bus.group)
@@ -196,7 +196,7 @@ def test_records_hold_results_and_counters(seed: int) -> None:
                 counts = [count + bit for count, bit in zip(counts, bits, strict=True)]
             address, word = rng.randrange(24), rng.getrandbits(32)
             lanes = [word >> 8 * lane & 255 for lane in range(4)] + [rng.randrange(256)] * 4
-            entry = {"enable": 255, "address": address, "data": lanes, "result": rng.randrange(2)}
+            entry = {"enable": 1, "address": address, "data": lanes, "result": rng.randrange(2)}
             context.set(records.bus, entry)
             if entry["result"] and address < CONFIG.result_depth:
                 results[address], taken = word, taken + 1

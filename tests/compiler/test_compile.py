@@ -89,7 +89,7 @@ def check_cluster(
     for number, entry in enumerate(entry for entries in lists for entry in entries):
         word = int(image.table[cluster][fields["scatter_ptr"] + number])
         unpacked = scatter_layout(config).unpack([word])
-        for name in ("offset", "source", "target", "select", "upper", "count", "dest", "grouped"):
+        for name in ("offset", "source", "target", "select", "count", "dest", "grouped"):
             assert unpacked[name] == getattr(entry, name) == code.entries[name][number]
     ends = np.cumsum([len(entries) for entries in lists]) - 1
     assert np.flatnonzero(code.entries["last"]).tolist() == ends.tolist()

@@ -147,6 +147,25 @@ def test_masks_restore_the_weights_of_both(scheme, seed):
         assert found == expected(weights, channel), (seed, channel)
 
 
+@pytest.mark.parametrize("signs", [(1, 1), (1, -1), (-1, -1)])
+def test_filters_of_one_sign_take_three_drains_a_column(signs):
+    rng = np.random.default_rng(3)
+    columns = tuple(
+        Column(shift, (Run(100 * shift, (rng.random((2, 48)) < 0.4) * np.array(signs)[:, None]),))
+        for shift in range(3)
+    )
+    weights = Weights(2, columns, shared=False, window=False, maximum=False)
+    single = build_masks(array(), "layer", weights, 255, residual=False, steps=False)
+    masks = pair_masks(array(), weights, single, [(0, 1)], 255, residual=False)
+    assert sum(segment.drain for segment in masks.segments) == 3 * 3
+    either = [np.count_nonzero(column.runs[0].weights.any(axis=0)) for column in columns]
+    assert int(np.bitwise_count(masks.words).sum()) == sum(either)
+    # Neither the first drain of a pass nor the last is for the filter that is complete first.
+    first = next(segment for segment in masks.segments if segment.drain)
+    assert first.bank == 1
+    assert masks.segments[-1].bank == 1
+
+
 def test_no_lane_overflows():
     """257 inputs of 255 fill a lane of 16 bits."""
     ones = Weights(

@@ -18,17 +18,25 @@ from tests.compiler.nets import Builder, array, draw_array, residual_network
 UNWRITTEN = -2
 
 
-def lanes_of(entry: Entry) -> list[tuple[int, int]]:
-    """Source and target lane of each byte of an entry; source -1 for a zero."""
-    if entry.select == Select.STRAIGHT:
-        pairs = [(lane, lane) for lane in range(8)]
-    else:
-        odd = int(entry.select == Select.ODD)
-        pairs = [(2 * i + odd, 4 * entry.upper + i) for i in range(4)]
-    return [
-        (8 * entry.source + source if source < entry.count else -1, 8 * entry.target + target)
-        for source, target in pairs
-    ]
+def lanes_of(entries: Sequence[Entry]) -> list[tuple[Entry, list[tuple[int, int]]]]:
+    """The entries of a list that write, each with the source and target lane of each byte; source
+    -1 for a zero.
+    """
+
+    def sources(entry: Entry) -> list[int]:
+        return [8 * entry.source + i if i < entry.count else -1 for i in range(8)]
+
+    found, held = [], None
+    for entry in entries:
+        if entry.select == Select.HOLD:
+            held = sources(entry)
+            continue
+        lanes = sources(entry)
+        if entry.select != Select.STRAIGHT:
+            assert held is not None, "nothing is held"
+            lanes = (held + lanes)[entry.select == Select.ODD :: 2]
+        found.append((entry, [(lane, 8 * entry.target + i) for i, lane in enumerate(lanes)]))
+    return found
 
 
 def layers_of(plan: Plan) -> list[list[LayerPlan]]:
@@ -50,7 +58,7 @@ def written(config: ArrayConfig, regions: list[LayerPlan]) -> np.ndarray:
         for part, lists in enumerate(layer.scatter.lists):
             for vector, entries in enumerate(lists):
                 assert entries
-                for entry in entries:
+                for entry, lanes in lanes_of(entries):
                     address = (layer.out_base + entry.offset) % memory.shape[1]
                     held = [
                         cluster
@@ -59,7 +67,7 @@ def written(config: ArrayConfig, regions: list[LayerPlan]) -> np.ndarray:
                         == entry.dest
                     ]
                     assert held
-                    for source, target in lanes_of(entry):
+                    for source, target in lanes:
                         pixel = NO_PIXEL
                         if source >= 0:
                             strip, column = divmod(source, tiling.strip_lanes)
@@ -110,6 +118,7 @@ def test_lists_of_random_networks_cover_their_copies():
             found["layers"] += 1
             found["regions"] += len(regions) > 1
             entries = [e for part in regions[0].scatter.lists for each in part for e in each]
+            found["halves"] += any(entry.select == Select.ODD for entry in entries)
             found["grouped"] += any(entry.grouped for entry in entries)
             sizes = {copy.copies for copy in regions[0].outputs}
             found["sizes"] += len(sizes) > 1 and any(not entry.grouped for entry in entries)
@@ -164,7 +173,10 @@ def waited(config: ArrayConfig, entries: Sequence[Entry], terms: int) -> int:
     time = 0
     for entry in entries:
         bus = config.bus_of(entry.target)
-        while (time - 0 - bus * config.clusters // config.write_buses) % config.clusters:
+        while (
+            entry.select != Select.HOLD
+            and (time - 0 - bus * config.clusters // config.write_buses) % config.clusters
+        ):
             time += 1
         time += terms
     return time
@@ -175,7 +187,7 @@ def test_buses_in_turn_keep_the_entries_and_seldom_wait(seed):
     rng = np.random.default_rng(seed)
     config = draw_array(rng, lanes=64)
     entries = [
-        Entry(int(rng.integers(0, 99)), 0, int(rng.integers(0, 8)), Select.STRAIGHT, 0, 8)
+        Entry(int(rng.integers(0, 99)), 0, int(rng.integers(0, 8)), Select.STRAIGHT, 8)
         for _ in range(int(rng.integers(1, 40)))
     ]
     terms = int(rng.integers(1, 4))
@@ -189,9 +201,41 @@ def test_buses_in_turn_keep_the_entries_and_seldom_wait(seed):
     assert waited(config, order, terms) <= most + sum(buses.values()) * terms + config.clusters
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_halves_find_their_group_held(seed):
+    rng = np.random.default_rng(seed)
+    config = draw_array(rng, lanes=64)
+    entries = []
+    for number in range(int(rng.integers(1, 12))):
+        target, low = int(rng.integers(0, 8)), (int(rng.integers(0, 4)), int(rng.integers(1, 9)))
+        entries += [
+            Entry(number, low[0] + 1, target, select, 8, low=low)
+            for select in (Select.EVEN, Select.ODD)
+        ]
+        entries.append(Entry(number, 0, target, Select.STRAIGHT, 8))
+    held = None
+    order = _in_turn(config, iter(entries), int(rng.integers(1, 4)))
+    for entry in order:
+        if entry.select == Select.HOLD:
+            assert held != (entry.source, entry.count), "held twice"
+            held = (entry.source, entry.count)
+        assert entry.low in (None, held)
+    assert Counter(entry for entry in order if entry.select != Select.HOLD) == Counter(entries)
+
+
+def test_a_group_is_held_once_where_buses_do_not_wait():
+    config = array(lanes=64)
+    entries = [
+        Entry(number, 1, 0, select, 8, low=(number, 8))
+        for select in (Select.EVEN, Select.ODD)
+        for number in range(4)
+    ]
+    assert len(_in_turn(config, iter(entries), 1)) == 12
+
+
 def test_buses_take_turns():
     config = array(lanes=64, clusters=4, write_buses=4)
-    entries = [Entry(0, 0, target, Select.STRAIGHT, 0, 8) for target in range(8)]
+    entries = [Entry(0, 0, target, Select.STRAIGHT, 8) for target in range(8)]
     assert waited(config, entries[::-1], 1) > 8
     order = _in_turn(config, iter(entries[::-1]), 1)
     assert waited(config, order, 1) == 8

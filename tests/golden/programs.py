@@ -242,18 +242,19 @@ class _Draw:
     def entries(self, vector: int) -> list[dict[str, int]]:
         """The scatter list of a vector."""
         rng, config = self.rng, self.config
-        found = []
+        found: list[dict[str, int]] = []
         for target in rng.permutation(config.groups).tolist():
-            select = int(rng.choice(list(Select)))
-            for upper in (0, 1) if select != Select.STRAIGHT else (0,):
+            select = int(rng.choice([Select.STRAIGHT, Select.EVEN, Select.ODD]))
+            held = any(item["select"] == Select.HOLD for item in found)
+            again = select != Select.STRAIGHT and (not held or self.flag())
+            for kind in (Select.HOLD, select) if again else (select,):
                 grouped = int(config.clusters > 1 and self.flag(0.3))
                 found.append(
                     entry(
                         offset=vector * PITCH,
                         source=int(rng.integers(config.groups)),
                         target=target,
-                        select=select,
-                        upper=upper,
+                        select=kind,
                         count=int(rng.integers(0, 9)),
                         dest=int(rng.integers(2 if grouped else config.clusters)),
                         grouped=grouped,
@@ -298,7 +299,7 @@ class _Draw:
         work.lists = [self.entries(vector) for vector in range(vectors)]
         wide = self.reduce and bool(shape["wide"])
         if self.reduce:
-            only = self.entries(0)[0] | {"select": Select.STRAIGHT, "upper": 0, "count": 1}
+            only = self.entries(0)[0] | {"select": Select.STRAIGHT, "count": 1}
             work.lists = [] if wide else [[only]]
         base = channels[0] if self.kind == "step" else 0
         work.fields = {

@@ -77,6 +77,7 @@ class SlowCluster:
         self.effects: list[tuple[int, list[int], dict[str, int], int]] = []
         self.jobs: list[dict[str, int]] = []  # unfinished emissions
         self.running: dict[str, Any] | None = None
+        self.held: list[int] = []
         self.last_drain = self.last_finish = -1000
         self.read_until = [-1000] * 4
 
@@ -140,7 +141,7 @@ class SlowCluster:
                         if segment["emit"] and not self.missing(number, segment["bank"]):
                             beat.emission = {
                                 "vector": vector,
-                                "filter": 2 * number + bank if layer["pair"] else number,
+                                "filter": 2 * number + segment["bank"] if layer["pair"] else number,
                                 "bank": bank,
                                 "window": window_bank,
                                 "residual": residual_bank,
@@ -160,7 +161,13 @@ class SlowCluster:
         window = 2 if has_residual else 2 + vector % 2
         if number == WINDOW:
             return window, window, window
-        mine = bank if layer["pair"] else (vector * self.passes + number) % 2
+        turn = (vector * self.passes + number) % 2
+        if not layer["pair"]:
+            mine = turn
+        elif has_window or has_residual:
+            mine = turn ^ bank
+        else:
+            mine = 2 * turn + bank
         return mine, 3 if has_window else 2 + mine, window
 
     # ---- one cycle -------------------------------------------------------------------------------
@@ -194,6 +201,12 @@ class SlowCluster:
                 if read or time < self.read_until[beat.bank] + timing.BANK_FREE:
                     self.emit_stalls += 1
                     return
+            if beat.emission is not None and (
+                len(self.jobs) == 2
+                or (len(self.jobs) == 1 and time < self.last_finish + timing.BANK_FREE)
+            ):
+                self.emit_stalls += 1
+                return
         self.beats += 1
         for lane in range(self.config.lanes):
             x = 0 if beat.vector is None else int(self.activation[beat.vector, lane])
@@ -284,7 +297,7 @@ class SlowCluster:
             return
         entry = run["entries"][0]
         if run["term"] == 0:
-            if not self.slot(time, entry["target"]):
+            if entry["select"] != Select.HOLD and not self.slot(time, entry["target"]):
                 return
             run["total"] = [self.constants(run)["bias"]] * 8
         self.term(run, entry)
@@ -337,12 +350,13 @@ class SlowCluster:
         values = [
             self.output(total) if lane < entry["count"] else 0 for lane, total in enumerate(totals)
         ]
-        lanes = {
-            Select.STRAIGHT: list(enumerate(values)),
-            Select.EVEN: [(4 * entry["upper"] + i, values[2 * i]) for i in range(4)],
-            Select.ODD: [(4 * entry["upper"] + i, values[2 * i + 1]) for i in range(4)],
-        }[Select(entry["select"])]
-        for lane, value in lanes:
+        select = Select(entry["select"])
+        if select == Select.HOLD:
+            self.held = values
+            return
+        if select != Select.STRAIGHT:
+            values = (self.held + values)[select == Select.ODD :: 2]
+        for lane, value in enumerate(values):
             place = (address, 8 * entry["target"] + lane)
             self.writes.append((time, entry["dest"], entry["grouped"], *place, value))
 

@@ -152,19 +152,35 @@ def test_all_clusters_compute_from_what_was_there_before_the_layer():
         assert (after[(cluster + 2) % 3, 0, :8] == noise[cluster, 0, :8]).all()
 
 
-def test_half_groups():
+def test_every_second_lane_of_two_groups():
     noise = draw_activation(np.random.default_rng(0), THREE)
     work = copier()
     work.lists = [
         [
-            entry(select=Select.ODD, upper=1, count=6),
-            entry(select=Select.EVEN, source=1, target=1),
+            entry(select=Select.HOLD, source=1),
+            entry(select=Select.ODD, count=6),
+            entry(select=Select.EVEN, offset=1),
+            entry(select=Select.STRAIGHT, target=1),
+            entry(select=Select.EVEN, offset=1, source=1, target=1, count=0),
         ]
     ]
     after = ran([[work, idle(), idle()]])
-    assert after[0, HALF, 4:8].tolist() == [*noise[0, 0, 1:6:2].tolist(), 0]
-    assert after[0, HALF, 8:12].tolist() == noise[0, 0, 8:16:2].tolist()
-    assert (after[0, HALF, [0, 3, 12, 15]] == noise[0, HALF, [0, 3, 12, 15]]).all()
+    first, second = noise[0, 0, :8].tolist(), noise[0, 0, 8:16].tolist()
+    assert after[0, HALF, :8].tolist() == [*second[1::2], *first[1:6:2], 0]
+    assert after[0, HALF, 8:16].tolist() == first
+    assert after[0, HALF + 1, :8].tolist() == [*second[::2], *first[::2]]
+    assert after[0, HALF + 1, 8:16].tolist() == [*second[::2], 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("select", [Select.EVEN, Select.ODD])
+def test_halves_need_a_held_group_of_their_own_list(select):
+    work = copier(vectors=2)
+    hold, half = entry(select=Select.HOLD), entry(select=select)
+    work.lists = [[hold, half], [hold, half]]
+    ran([[work, idle(), idle()]])
+    work.lists = [[hold, half], [half]]
+    with pytest.raises(MachineError, match="no HOLD before it"):
+        ran([[work, idle(), idle()]])
 
 
 def test_results_are_written_where_their_channels_are():

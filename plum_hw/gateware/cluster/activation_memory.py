@@ -1,6 +1,6 @@
 """Activation memory: one block RAM for every eight lanes, read as a whole vector."""
 
-from amaranth.hdl import Cat, Module, unsigned
+from amaranth.hdl import Module, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory, MemoryData
 from amaranth.lib.wiring import In, Out
@@ -22,8 +22,7 @@ class ActivationMemory(wiring.Component):
     -------
     address : vector to read
     vector : what was addressed in the cycle before
-    buses : groups to write; each serves the groups of its own (`ArrayConfig.bus_of`), and all
-        four lanes of a group's half are enabled or none
+    buses : groups to write; each serves the groups of its own (`ArrayConfig.bus_of`)
     hit : what the bus carries is meant for this memory, a bit for each bus
     """
 
@@ -46,21 +45,22 @@ class ActivationMemory(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         config = self._config
         m = Module()
-        half = config.group_lanes // 2
         width = config.group_lanes * config.act_bits
         skip = (config.write_buses - 1).bit_length()  # bits of a group that its bus tells
         for number, memory_data in enumerate(self.memories):
             m.submodules[f"group_{number}"] = memory = Memory(memory_data)
             read = memory.read_port(transparent_for=())
-            write = memory.write_port(granularity=half * config.act_bits)
+            write = memory.write_port()
             bus = self.buses[config.bus_of(number)]
             m.d.comb += [
                 read.addr.eq(self.address),
                 self.vector.as_value()[number * width :][:width].eq(read.data),
                 write.addr.eq(bus.address),
                 write.data.eq(bus.data),
+                write.en.eq(
+                    bus.enable
+                    & self.hit[config.bus_of(number)]
+                    & (bus.group[skip:] == number >> skip)
+                ),
             ]
-            meant = self.hit[config.bus_of(number)]
-            with m.If(meant & (bus.group[skip:] == number >> skip)):
-                m.d.comb += write.en.eq(Cat(bus.enable[0], bus.enable[half]))
         return m

@@ -13,9 +13,10 @@ class Decoder(wiring.Component):
     """One beat for each set bit of a byte, lowest first, or one null beat for an empty byte.
 
     No bubble between bits nor between bytes. The last beat of a byte that drains waits until
-    `groups` cycles have passed since the last such beat, and where its drain opens a bank, until no
-    unfinished emission reads that bank; nothing else ever waits, so that all later stages have a
-    fixed latency. An issued beat is at the output two cycles later.
+    `groups` cycles have passed since the last such beat, where its drain opens a bank until no
+    unfinished emission reads that bank, and where it begins an emission while two are unfinished;
+    nothing else ever waits, so that all later stages have a fixed latency. An issued beat is at the
+    output two cycles later.
 
     An emission is unfinished from the cycle after its beat to the one with `finished`.
 
@@ -46,7 +47,7 @@ class Decoder(wiring.Component):
                 "residual": In(1),
                 "i": In(mask_stream(config)),
                 "finished": In(1),
-                "finished_bank": In(1),
+                "finished_bank": In(2),
                 "address": Out(config.act_addr_bits),
                 "beat": Out(Beat),
                 "beat_count": Out(1),
@@ -72,11 +73,12 @@ class Decoder(wiring.Component):
 
         drain_wait = Signal(range(config.groups))
         by_drain, by_emit, ends, issue = Signal(), Signal(), Signal(), Signal()
-        blocked, unfinished = self._banks(m, word, issue & last & word.emit)
+        read, full, unfinished = self._banks(m, word, issue & last & word.emit)
+        opens = word.drain_job.op == DrainOp.SET
         m.d.comb += [
             ends.eq(valid & last & word.drain),
             by_drain.eq(ends & (drain_wait != 0)),
-            by_emit.eq(ends & (word.drain_job.op == DrainOp.SET) & blocked),
+            by_emit.eq(ends & ((opens & read) | (word.emit & full))),
             issue.eq(valid & ~by_drain & ~by_emit),
             self.beat_count.eq(issue),
             self.drain_stalls.eq(by_drain),
@@ -119,26 +121,33 @@ class Decoder(wiring.Component):
         ]
         return m
 
-    def _banks(self, m: Module, word: Signal, emits: Value) -> tuple[Value, Value]:
-        """Whether an unfinished emission reads the bank of the word's drain; whether there is one.
+    def _banks(self, m: Module, word: Signal, emits: Value) -> tuple[Value, Value, Value]:
+        """Whether an unfinished emission reads the bank of the word's drain; whether there are two;
+        whether there is one.
 
         emits : the word's last beat, which begins an emission, is issued
         """
         job = word.emit_job
-        # Of each filter bank's emission: is there one, and which of the other two banks it reads.
-        unfinished = Signal(2)
+        # Of each filter bank's emission: is there one; and which other banks those of the first two
+        # read, where these are not for filters too.
+        unfinished = Signal(4)
         sides = [Signal(2, name=f"side_{bank}") for bank in range(2)]
-        for bank, side in enumerate(sides):
-            with m.If(emits & (job.bank == bank)):
-                m.d.sync += [
-                    unfinished[bank].eq(1),
-                    side.eq(
-                        Mux(self.window, 1 << job.window_bank, 0)
-                        | Mux(self.residual, 1 << job.residual_bank, 0)
-                    ),
-                ]
+        for bank in range(4):
+            begins = emits & (job.bank == bank)
+            with m.If(begins):
+                m.d.sync += unfinished[bank].eq(1)
             with m.Elif(self.finished & (self.finished_bank == bank)):
-                m.d.sync += [unfinished[bank].eq(0), side.eq(0)]
+                m.d.sync += unfinished[bank].eq(0)
+            if bank >= len(sides):
+                continue
+            with m.If(begins):
+                m.d.sync += sides[bank].eq(
+                    Mux(self.window, 1 << job.window_bank, 0)
+                    | Mux(self.residual, 1 << job.residual_bank, 0)
+                )
+            with m.Elif(self.finished & (self.finished_bank == bank)):
+                m.d.sync += sides[bank].eq(0)
         m.d.comb += self.overrun.eq(emits & unfinished.bit_select(job.bank, 1))
-        read = Cat(unfinished, sides[0] | sides[1])
-        return read.bit_select(word.drain_job.bank, 1), unfinished.any()
+        read = Cat(unfinished[:2], unfinished[2:] | sides[0] | sides[1])
+        pairs = [unfinished[i] & unfinished[j] for i in range(4) for j in range(i)]
+        return read.bit_select(word.drain_job.bank, 1), Cat(pairs).any(), unfinished.any()

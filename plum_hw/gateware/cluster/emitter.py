@@ -74,7 +74,7 @@ class Emitter(wiring.Component):
                 "start": In(1),
                 "job": In(EmitJob),
                 "finished": Out(1),
-                "finished_bank": Out(1),
+                "finished_bank": Out(2),
                 "sum_port": Out(sum_port(config)),
                 "table": Out(table_port(config)),
                 "bus": Out(bus_layout(config)).array(config.write_buses),
@@ -157,9 +157,13 @@ class Emitter(wiring.Component):
         part = Signal(range(config.groups * config.group_lanes // 2))
         step, last_term, last_step = Signal(), Signal(), Signal()
         target = Mux(wide, 0, entry.target)
+        select = Signal(Select)
+        with m.If(~layer.reduce):
+            m.d.comb += select.eq(entry.select)
+        holds = select == Select.HOLD
         part_bits = (config.group_lanes // 2 - 1).bit_length()
         m.d.comb += [
-            step.eq(within | (active & entry_valid & self._slot(m, target))),
+            step.eq(within | (active & entry_valid & (holds | self._slot(m, target)))),
             last_term.eq(term == Cat(window ^ residual, window & residual)),
             last_step.eq(step & last_term & (~layer.reduce | part.all())),
             pop.eq(last_step),
@@ -193,7 +197,7 @@ class Emitter(wiring.Component):
             requantizer.first.eq((term == 0) & (part == 0)),
             requantizer.last.eq(last_step),
             requantizer.pair.eq(part[:part_bits]),
-            requantizer.select.eq(entry.select),
+            requantizer.select.eq(select),
             requantizer.count.eq(entry.count),
         ]
         m.d.comb += [
@@ -209,16 +213,9 @@ class Emitter(wiring.Component):
         ]
 
         # On the bus, beside the output.
-        half = config.group_lanes // 2
-        straight = wide | (entry.select == Select.STRAIGHT)
         write = Signal(bus_layout(config))
         m.d.comb += [
-            write.enable.eq(
-                Cat(
-                    (straight | ~entry.upper).replicate(half),
-                    (straight | entry.upper).replicate(half),
-                )
-            ),
+            write.enable.eq(1),
             write.address.eq(base + Mux(wide, 0, entry.offset)),
             write.group.eq(target),
             write.dest.eq(entry.dest),

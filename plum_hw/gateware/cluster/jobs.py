@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from plum_hw.config import ArrayConfig
 from plum_hw.layouts import DrainOp, Start
 
-#: Sum banks: two for filters, then two for window sum and residual.
+#: The first of the two banks that window sum and residual have, where there are any.
 SIDE_BANK = 2
 #: Mask bits that the decoder works on at a time.
 MASK_BYTE = 8
@@ -20,14 +20,14 @@ class DrainJob(data.Struct):
     shift: signed(4)  # sum[lane] takes acc[lane + shift]
     op: DrainOp
     negate: unsigned(1)
-    bank: unsigned(2)  # 0, 1: filters; 2, 3: window sum, residual
+    bank: unsigned(2)  # see docs/architecture.md, "Cycles"
 
 
 class EmitJob(data.Struct):
     """What one emission does."""
 
     filter: unsigned(12)  # without the window-sum filter
-    bank: unsigned(1)  # of the filter's sums
+    bank: unsigned(2)  # of the filter's sums
     window_bank: unsigned(1)  # SIDE_BANK + this: the window sum
     residual_bank: unsigned(1)  # SIDE_BANK + this: the residual
     last_filter: unsigned(1)  # the next emission is of the next vector
@@ -70,7 +70,7 @@ def bus_layout(config: ArrayConfig) -> data.StructLayout:
     """What a write bus carries in a cycle: one group of a vector, or a result."""
     return data.StructLayout(
         {
-            "enable": unsigned(config.group_lanes),  # lanes written; 0: nothing
+            "enable": unsigned(1),  # else all is zero
             "address": unsigned(max(config.act_addr_bits, 12)),
             "group": unsigned(config.group_bits),
             "data": data.ArrayLayout(unsigned(config.act_bits), config.group_lanes),
@@ -89,18 +89,6 @@ def bus_number(config: ArrayConfig, group: Value) -> Value:
     if not 0 < bits < config.group_bits:
         return group[:bits]
     return Cat(group[: bits - 1], group[bits - 1] ^ group[bits])
-
-
-def write_port(config: ArrayConfig) -> wiring.Signature:
-    """Writing one group of a vector; `enable` has one bit for each lane of the group."""
-    return wiring.Signature(
-        {
-            "enable": Out(config.group_lanes),
-            "address": Out(config.act_addr_bits),
-            "group": Out(config.group_bits),
-            "data": Out(data.ArrayLayout(unsigned(config.act_bits), config.group_lanes)),
-        }
-    )
 
 
 def mask_layout(config: ArrayConfig) -> data.StructLayout:
@@ -160,5 +148,4 @@ __all__ = [
     "sum_port",
     "sums_layout",
     "table_port",
-    "write_port",
 ]

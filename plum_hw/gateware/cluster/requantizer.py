@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,9 +29,9 @@ class Requantizer(wiring.Component):
     pair : two lanes of a reduction; else 0
     factor : for all lanes
     bias : constant from the first step to two cycles after it
-    select, count : where an output goes, as in a scatter entry; with the last step
+    select, count : which lanes it is for, as in a scatter entry; with the last step
     shift, out_bits, reduce, wide : of the layer
-    y : clamped outputs; with `wide` the low 32 bits of the total
+    y : clamped outputs; with `wide` the low 32 bits of the total; none for `Select.HOLD`
     """
 
     LATENCY = 7
@@ -81,23 +81,34 @@ class Requantizer(wiring.Component):
         totals = self._totals(m, stages[1])
         low, zero = self._clamped(m, totals, stages[3].place.count)
 
-        # Every lane, or every second one; or the word of a `wide` total, where all lanes are zero.
+        # Every lane, or every second one of the group that is held and of this one; or the word of
+        # a `wide` total, where all lanes are zero.
         select = stages[5].place.select
-        half = config.group_lanes // 2
+        held = [
+            Signal(config.act_bits, name=f"held_{lane}", reset_less=True)
+            for lane in range(config.group_lanes)
+        ]
+        with m.If(stages[5].last & (select == Select.HOLD)):
+            for lane, kept in enumerate(held):
+                m.d.sync += kept.eq(low[lane])
+                with m.If(zero[lane]):
+                    m.d.sync += kept.eq(0)
+        lanes = list(zip([*held, *low], [*[Const(0)] * len(held), *zero], strict=True))
         word = Signal(WORD_BITS, reset_less=True)
         m.d.sync += word.eq(totals[0])
         with m.If(~self.wide):
             m.d.sync += word.eq(0)
         for lane in range(config.group_lanes):
-            even = 2 * (lane % half)
-            sources = (lane, even, even + 1)
+            sources = [
+                lanes[place] for place in (config.group_lanes + lane, 2 * lane, 2 * lane + 1)
+            ]
             y = Signal(config.act_bits, name=f"y_{lane}", reset_less=True)
             part = word[lane * len(y) :][: len(y)]
-            m.d.sync += y.eq(mux_tree(select, [low[source] for source in sources]) | part)
-            with m.If(mux_tree(select, [zero[source] for source in sources])):
+            m.d.sync += y.eq(mux_tree(select, [value for value, _ in sources]) | part)
+            with m.If(mux_tree(select, [zero for _, zero in sources])):
                 m.d.sync += y.eq(0)
             m.d.comb += self.y[lane].eq(y)
-        m.d.sync += self.y_valid.eq(stages[5].last)
+        m.d.sync += self.y_valid.eq(stages[5].last & (select != Select.HOLD))
         return m
 
     def _totals(self, m: Module, flags: data.View) -> list[Signal]:

@@ -19,7 +19,7 @@ class Walker(wiring.Component):
     """Walks a layer: for each vector, for each pass, for each segment; a segment a cycle.
 
     The loops run ahead of the lanes as far as the queue allows. The banks of filters alternate from
-    pass to pass, those of window sums from vector to vector.
+    pass to pass, those of window sums from vector to vector; see docs/architecture.md.
 
     Parameters
     ----------
@@ -178,12 +178,15 @@ class Walker(wiring.Component):
             struct_of(segment_layout(config)), self.word[: segment_layout(config).bits]
         )
         job = Signal(layout)
-        filter_bank, window_bank, residual_bank = Signal(), Signal(), Signal()
+        filter_bank, window_bank, residual_bank = Signal(2), Signal(), Signal()
+        four_banks = Signal()  # for pairs, that are alone with them
+        second = layer.pair & segment.bank
+        m.d.sync += four_banks.eq(layer.pair & ~has_window & ~layer.residual)
         m.d.comb += [
-            filter_bank.eq(Mux(layer.pair, segment.bank, bank_1)),
+            filter_bank.eq(Cat(second ^ (bank_1 & ~four_banks), bank_1 & four_banks)),
             # Where both are needed window sum and residual have a bank each, else two.
             window_bank.eq(vector_1 & ~layer.residual),
-            residual_bank.eq(filter_bank | has_window),
+            residual_bank.eq(filter_bank[0] | has_window),
             job.address.eq(segment.offset + Mux(segment.residual, residual_source, source)),
             job.restart.eq(restart),
             job.words.eq(segment.words),
@@ -194,8 +197,8 @@ class Walker(wiring.Component):
             job.drain_job.negate.eq(segment.negate),
             job.drain_job.bank.eq(filter_bank),
             job.residual.eq(segment.residual),
-            job.emit.eq(segment.emit & ~window_1 & ~(odd_1 & ~filter_bank)),
-            job.emit_job.filter.eq(number_1 | (layer.pair & segment.bank)),
+            job.emit.eq(segment.emit & ~window_1 & ~(odd_1 & ~segment.bank)),
+            job.emit_job.filter.eq(number_1 | second),
             job.emit_job.bank.eq(filter_bank),
             job.emit_job.window_bank.eq(window_bank),
             job.emit_job.residual_bank.eq(residual_bank),

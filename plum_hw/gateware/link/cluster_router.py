@@ -94,7 +94,7 @@ class ClusterRouter(wiring.Component):
                 m.d.sync += [
                     dest.eq(dest + 1),
                     self.bus.dest.eq(dest),
-                    self.bus.enable.eq(targets.bit_select(dest, 1).replicate(config.group_lanes)),
+                    self.bus.enable.eq(targets.bit_select(dest, 1)),
                 ]
                 with m.If(dest == config.clusters - 1):
                     m.next = "LAST"
