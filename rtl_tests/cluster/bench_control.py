@@ -169,8 +169,8 @@ async def aborted_anywhere_then_run_again(dut) -> None:
 
 @cocotb.test()
 async def an_emission_that_meets_another_is_noticed(dut) -> None:
-    """Each drain of a filter begins an emission, and none opens a bank: nothing waits for those that
-    read the same one.
+    """Each drain of a filter begins an emission, and none opens a bank: nothing waits for those
+    that read the same one.
     """
     bench, _ = await prepare(dut)
     layout, segment = layer_layout(bench.config), segment_layout(bench.config)
