@@ -205,14 +205,14 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=512,
             table_depth=256,
         ),
-        # One cluster of the A7-35T's five.
+        # One cluster alone, as small as it can be: the reference for resources.
         ArrayConfig(
             name="cluster",
             act_depth=512,
             code_depth=1024,
             table_depth=512,
             reach=1,
-            acc_bits=15,
+            acc_bits=14,
             sum_bits=23,
         ),
         # One cluster with the memories of a whole small network.

@@ -184,7 +184,7 @@ def scatter_layout(config: ArrayConfig) -> Layout:
             Field("target", config.group_bits),  # group of the written vector
             Field("select", 2),  # Select
             Field("count", 4),  # source lanes >= count are written as zero (0: all zero)
-            Field("dest", config.cluster_bits),  # cluster that is written
+            Field("dest", config.cluster_bits),  # cluster that is written, less the filter's dest
             Field("grouped", 1),  # dest is a group instead: all clusters of that `layer.group`
             Field("last", 1),  # ends the list of this vector
         ),
@@ -203,6 +203,7 @@ def requant_layout(config: ArrayConfig) -> Layout:
             Field("window", config.scale_bits, signed=True),
             Field("residual", config.scale_bits, signed=True),
             Field("channel", 12),  # where the filter's output is written
+            Field("dest", config.cluster_bits),  # added to the scatter entries' dest
         ),
     )
     assert layout.words == 4

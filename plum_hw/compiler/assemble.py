@@ -176,6 +176,7 @@ class _Cluster:
         wrap = (1 << config.act_addr_bits) - 1
         first = next(channel for channel in masks.filters if channel is not None)
         skip = first if geometry.per_filter else 0
+        held = plan.outputs[0].held if plan.outputs else None
         segments = [segment.pack(config) for segment in (*masks.window_segments, *masks.segments)]
         filters = len(masks.filters)
         values |= {
@@ -187,10 +188,12 @@ class _Cluster:
             "weight_ptr": self.code.place(
                 np.concatenate([masks.window_words, masks.words.ravel()])
             ),
-            "table_ptr": self.table.place(plan.constants.pack(config, masks.filters)),
+            "table_ptr": self.table.place(plan.constants.pack(config, masks.filters, held)),
             "scatter_ptr": self.table.place(self._lists(plan, part)),
-            "in_base": source.row_address(0 if geometry.reduce else -geometry.padding[0]) + skip,
-            "in_step": (geometry.row_step * source.channels) & wrap,
+            "in_base": source.row_address(0 if geometry.reduce else -geometry.padding[0])
+            + skip
+            - source.share(number) * source.held,
+            "in_step": (geometry.row_step * source.held) & wrap,
             "filter_step": geometry.per_filter,
             "out_base": plan.out_base,
             "res_base": residual.row_address(0) + skip if residual else 0,

@@ -101,7 +101,7 @@ def _window_columns(
         part = weight[:, :, :, index].transpose(0, 2, 1)  # [filters, rows, channels]
         if geometry.per_filter:
             runs = tuple(
-                Run(start + row * source.channels, part[:, row]) for row in range(part.shape[1])
+                Run(start + row * source.held, part[:, row]) for row in range(part.shape[1])
             )
         else:
             runs = (Run(start, part.reshape(len(part), -1)),)
@@ -114,7 +114,7 @@ def _window_columns(
 def _dense_columns(source: TensorLayout, weight: NDArray[np.int64]) -> tuple[Column, ...]:
     """One column with a run of all channels for each row of the strips: the same weights each."""
     runs = tuple(
-        Run(phase * source.phase_pitch + row * source.channels, weight)
+        Run(phase * source.phase_pitch + row * source.held, weight)
         for phase in range(source.phases)
         for row in range(source.rows)
     )

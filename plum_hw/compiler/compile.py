@@ -117,7 +117,8 @@ def _input_map(config: ArrayConfig, copies: Sequence[Copy]) -> NDArray[np.int32]
         for layout in (copy.layout for copy in copies):
             part = cluster // layout.copies
             if part < layout.parts:
-                maps.append(layout.pixel_map(config.lanes, part).ravel())
+                pixels = layout.pixel_map(config.lanes, part, layout.share(cluster))
+                maps.append(pixels.ravel())
             else:
                 maps.append(np.full(layout.vectors * config.lanes, -1, np.int32))
         rows.append(np.concatenate(maps))

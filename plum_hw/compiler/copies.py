@@ -51,9 +51,10 @@ class Copy:
 
     @property
     def whole(self) -> bool:
-        """Whether every row lies in a strip, and not only in a halo."""
+        """Whether every row lies in a strip, and not only in a halo, and has all its channels."""
         layout = self.layout
-        return layout.first == 0 and layout.parts * layout.part_rows >= layout.height
+        rows = layout.parts * layout.part_rows
+        return layout.first == 0 and rows >= layout.height and layout.shares == 1
 
     @property
     def plain(self) -> bool:

@@ -23,7 +23,8 @@ class Geometry:
     columns that the input must be stored in; ``per_filter``: filter k sees channel k alone;
     ``gathered``: the input, which the host writes, is stored once for each kernel column, so that
     they all have the same lane and one drain; ``apart``: the residual is a copy of its own, which
-    is smaller than one that a window reads as well; ``reduce``: all lanes are summed (dense
+    is smaller than one that a window reads as well; ``local`` (with ``per_filter``): each cluster
+    holds only the channels of its own filters; ``reduce``: all lanes are summed (dense
     layers); ``tiling`` of each part of the output as it is computed; ``parts`` of its rows, each
     computed by ``copies`` clusters; ``first`` row and ``count`` of rows: a layer may be computed in
     several regions of rows; ``region``, its number.
@@ -46,6 +47,7 @@ class Geometry:
     region: int = 0
     gathered: bool = False
     apart: bool = False
+    local: bool = False
 
     @property
     def logits(self) -> bool:
@@ -85,6 +87,7 @@ class Geometry:
             halo_bottom=max(0, below),
             parts=self.parts,
             copies=self.copies,
+            shares=self.copies if self.local else 1,
             first=first,
             column_step=self.row_step if self.gathered else self.phases,
             column_first=-self.padding[1] if self.gathered else 0,
@@ -148,7 +151,8 @@ def layer_choices(
     """The ways to split a layer: into any number of row parts; or into as many parts as there are
     clusters, with the same whole vectors in each, and a second region with the rows that are left,
     which all clusters share by filters. Each of these also with a gathered input if that is the
-    network's, or with a residual apart.
+    network's, or with a residual apart; and where filters see a channel each, with only these
+    channels in each cluster.
 
     Raises `Refusal` if the array cannot hold its rows or reach its columns.
     """
@@ -166,6 +170,12 @@ def layer_choices(
             first = layer_geometry(config, network, layer, config.clusters, 0, rows)
             rest = layer_geometry(config, network, layer, 1, rows, height - rows)
             choices.append((first, dataclasses.replace(rest, region=1)))
+    if whole.per_filter and _only_reader(network, layer):
+        choices += [
+            (dataclasses.replace(geometry, local=True),)
+            for (geometry,) in result.values()
+            if geometry.copies > 1
+        ]
     if layer.source == network.input.name and not whole.per_filter and whole.kernel[1] > 1:
         choices += [tuple(_gathered(geometry) for geometry in choice) for choice in choices]
     if layer.residual_source is not None:
@@ -174,6 +184,19 @@ def layer_choices(
             for choice in choices
         ]
     return choices
+
+
+def _only_reader(network: Network, layer: Layer) -> bool:
+    """Whether a layer alone reads its input, and nothing else."""
+    source = layer.source
+    others = [other for other in network.layers if source in other.inputs]
+    made_by = [other for other in network.layers if other.name == source]
+    return (
+        others == [layer]
+        and len(layer.inputs) == 1
+        and source != network.output
+        and not any(isinstance(other, Dense) for other in made_by)
+    )
 
 
 def _gathered(geometry: Geometry) -> Geometry:

@@ -65,7 +65,8 @@ class TensorLayout:
     ``strip_lanes``, ``rows`` as in `Tiling`, in each part; ``halo_top``, ``halo_bottom`` rows of
     each strip beyond its own; ``cleared``: lanes outside all strips hold zeros as well; ``parts``
     of ``part_rows`` consecutive rows from row ``first`` on, each in ``copies`` clusters: part r in
-    those from ``r*copies`` on.
+    those from ``r*copies`` on. With ``shares`` (1 or ``copies``) each of these holds only a run of
+    `held` channels, one after the other.
     """
 
     base: int
@@ -81,6 +82,7 @@ class TensorLayout:
     cleared: bool = False
     parts: int = 1
     copies: int = 1
+    shares: int = 1
     first: int = 0
     column_step: int = 1
     column_first: int = 0
@@ -96,9 +98,14 @@ class TensorLayout:
         return Tiling(strips=self.strips, strip_lanes=self.strip_lanes, rows=self.rows)
 
     @property
+    def held(self) -> int:
+        """Channels in one cluster; the last share may have fewer."""
+        return -(-self.channels // self.shares)
+
+    @property
     def phase_pitch(self) -> int:
         """Vectors of one column phase."""
-        return (self.halo_top + self.rows + self.halo_bottom) * self.channels
+        return (self.halo_top + self.rows + self.halo_bottom) * self.held
 
     @property
     def vectors(self) -> int:
@@ -110,22 +117,30 @@ class TensorLayout:
         return dataclasses.replace(self, base=base)
 
     def row_address(self, row: int, phase: int = 0) -> int:
-        """Vector of channel 0 of a local row; halo rows are those below 0 and from ``rows`` on."""
-        return self.base + phase * self.phase_pitch + (self.halo_top + row) * self.channels
+        """Vector of the first channel of a local row; halo rows are those below 0 and from ``rows``
+        on.
+        """
+        return self.base + phase * self.phase_pitch + (self.halo_top + row) * self.held
 
-    def pixel_map(self, lanes: int, part: int = 0) -> NDArray[np.int32]:
-        """What every lane of a part has to hold: int32 [vectors, lanes], the element's index in
-        (C, H, W) order, or `NO_PIXEL` for a zero (in unused lanes without ``cleared``: for
+    def share(self, cluster: int) -> int:
+        """The share that a cluster holds."""
+        return cluster % self.copies if self.shares > 1 else 0
+
+    def pixel_map(self, lanes: int, part: int = 0, share: int = 0) -> NDArray[np.int32]:
+        """What every lane of a part and share has to hold: int32 [vectors, lanes], the element's
+        index in (C, H, W) order, or `NO_PIXEL` for a zero (in unused lanes without ``cleared``: for
         anything).
         """
         strip = np.arange(self.strips)[None, None, None, :, None] + part * self.strips
         local = np.arange(-self.halo_top, self.rows + self.halo_bottom)[None, :, None, None, None]
         lane = np.arange(self.strip_lanes)[None, None, None, None, :]
         phase = np.arange(self.phases)[:, None, None, None, None]
-        channel = np.arange(self.channels)[None, None, :, None, None]
+        channel = np.arange(self.held)[None, None, :, None, None] + share * self.held
         y = self.first + strip * self.rows + local
         x = self.column_step * lane + self.column_first + phase
-        inside = (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
+        inside = (
+            (channel < self.channels) & (y >= 0) & (y < self.height) & (x >= 0) & (x < self.width)
+        )
         pixels = np.where(inside, (channel * self.height + y) * self.width + x, NO_PIXEL)
         result = np.full((self.vectors, lanes), NO_PIXEL, np.int32)
         used = self.strips * self.strip_lanes

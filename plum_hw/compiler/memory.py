@@ -36,13 +36,14 @@ class _Buffer:
 class Allocation:
     """What placing the copies came to.
 
-    *Members*: ``vectors`` in use, from 0 on; ``excess``, how far from fitting: vectors beyond the
-    memory, and those beyond it in every layer, summed; ``refusal``: what is needed and where, or
-    None if it fits.
+    *Members*: ``vectors`` in use, from 0 on; ``excess``, how far from fitting: vectors that each
+    copy lies beyond the memory, and those that every layer needs beyond it, summed; ``live``, what
+    every layer needs, summed; ``refusal``: what is needed and where, or None if it fits.
     """
 
     vectors: int
     excess: int
+    live: int
     refusal: Refusal | None
 
 
@@ -63,19 +64,20 @@ def allocate(
         lambda buffer: (buffer.first, -buffer.size),
         lambda buffer: (buffer.first - buffer.last, -buffer.size),
     )
-    best, chosen = min((_place(sorted(buffers, key=rule)), i) for i, rule in enumerate(rules))
+    tries = [(rule, depth) for depth in (None, config.act_depth) for rule in rules]
+    results = [_place(sorted(buffers, key=rule), depth) for rule, depth in tries]
+    best = min(results)
+    rule, depth = tries[results.index(best)]
+    _place(sorted(buffers, key=rule), depth)
+    live = [sum(b.size for b in buffers if b.first <= i <= b.last) for i in range(len(layers))]
     if best > config.act_depth:
-        excess = sum(
-            max(0, sum(b.size for b in buffers if b.first <= i <= b.last) - config.act_depth)
-            for i in range(len(layers))
-        )
-        refusal = _too_small(config, layers, buffers, best)
-        return Allocation(best, excess + best - config.act_depth, refusal)
-    _place(sorted(buffers, key=rules[chosen]))
+        needed = [*live, *(buffer.base + buffer.size for buffer in buffers)]
+        excess = sum(max(0, vectors - config.act_depth) for vectors in needed)
+        return Allocation(best, excess, sum(live), _too_small(config, layers, buffers, best))
     for buffer in buffers:
         for offset, copy in buffer.copies:
             copy.layout = copy.layout.at(buffer.base + offset)
-    return Allocation(best, 0, None)
+    return Allocation(best, 0, sum(live), None)
 
 
 def _buffers(
@@ -127,9 +129,12 @@ def _in_place(
     return None
 
 
-def _place(buffers: Sequence[_Buffer]) -> int:
+def _place(buffers: Sequence[_Buffer], depth: int | None) -> int:
     """Place buffers one after another, each in the smallest gap that is free during its life.
     Returns the vectors in use.
+
+    depth : vectors below which every second layer's lie as high as they can, so that those of a
+        chain of layers take turns at both ends; None to place all as low as they can
     """
     placed: list[_Buffer] = []
     top = 0
@@ -140,9 +145,13 @@ def _place(buffers: Sequence[_Buffer]) -> int:
         gaps, end = [], 0
         for low, high in taken:
             if low - end >= buffer.size:
-                gaps.append((low - end, end))
+                gaps.append((low - end, end, low))
             end = max(end, high)
-        buffer.base = min(gaps)[1] if gaps else end
+        high_end = depth if depth is not None and buffer.first % 2 else 0
+        if high_end - end >= buffer.size:
+            gaps.append((high_end - end, end, high_end))
+        _, base, limit = min(gaps, default=(0, end, end + buffer.size))
+        buffer.base = limit - buffer.size if high_end else base
         top = max(top, buffer.base + buffer.size)
         placed.append(buffer)
     return top

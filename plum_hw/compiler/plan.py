@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -270,7 +271,11 @@ class _Planner:
             beats = masks.beats()
             if masks.shared:
                 beats = np.repeat(beats, weights.filters)
-            filters = assign_filters(beats, geometry.copies, consecutive=geometry.per_filter)
+            filters = (
+                _shares(source)
+                if geometry.local
+                else assign_filters(beats, geometry.copies, consecutive=geometry.per_filter)
+            )
             plans.append(
                 LayerPlan(
                     config=self.config,
@@ -309,6 +314,12 @@ class _Planner:
             return [Scatter((((entry,),),), self.config.clusters if everywhere else 0)]
         terms = len(geometry.layer.inputs) + bool(_window(geometry.layer))
         return scatter_lists(self.config, regions, outputs, outputs[0].base, terms)
+
+
+def _shares(source: TensorLayout) -> list[list[int]]:
+    """Channels that each cluster holds."""
+    edges = [min(number * source.held, source.channels) for number in range(source.shares + 1)]
+    return [list(range(low, high)) for low, high in pairwise(edges)]
 
 
 def _entries(config: ArrayConfig, layout: TensorLayout) -> int:

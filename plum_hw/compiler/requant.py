@@ -32,22 +32,28 @@ class Constants:
     shift: int
     out_bits: int
 
-    def pack(self, config: ArrayConfig, filters: Sequence[int | None]) -> list[int]:
+    def pack(
+        self, config: ArrayConfig, filters: Sequence[int | None], held: int | None = None
+    ) -> list[int]:
         """Words of table memory, four a filter, for some channels in their order; None is a filter
         that gives nothing.
+
+        held : channels that each cluster holds of the output, if not all
         """
         layout = requant_layout(config)
         words = []
         for channel in filters:
             if channel is None:
-                words += layout.pack(scale=0, bias=0, window=0, residual=0, channel=0)
+                words += [0] * layout.words
                 continue
+            share, local = (0, channel) if held is None else divmod(channel, held)
             words += layout.pack(
                 scale=int(self.scale[channel]),
                 bias=int(self.bias[channel]),
                 window=int(self.window[channel]),
                 residual=int(self.residual[channel]),
-                channel=channel,
+                channel=local,
+                dest=share,
             )
         return words
 

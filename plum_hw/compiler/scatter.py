@@ -101,11 +101,16 @@ def scatter_lists(
     }
     zeros = []
     for copy in copies:
+        # Where clusters share the channels the filter's constants say which one of them it is.
+        size = copy.copies // copy.shares
         for place, entry in _writes(config, regions, copy, out_base):
+            if copy.shares > 1:
+                entry = dataclasses.replace(entry, dest=entry.dest * copy.copies)
+            item = (size, entry)
             if place is None:
-                zeros.append((copy.copies, entry))
+                zeros.append(item)
             else:
-                lists[place].append((copy.copies, entry))
+                lists[place].append(item)
     # The last part may have fewer rows, and so fewer vectors.
     lists = {place: entries for place, entries in lists.items() if entries}
     for item in zeros:

@@ -132,17 +132,24 @@ def place_network(
 
 
 def _fitting(search: _Search, now: _Numbers) -> _Numbers:
-    """A choice that fits."""
+    """A choice that fits.
+
+    Where no change brings it nearer to fitting, one is made that at least has less to be placed:
+    several layers may stand in the way.
+    """
     while (refusal := search.allocation(now).refusal) is not None:
-        best: tuple[float, _Numbers] | None = None
+        here = search.allocation(now)
+        best: tuple[bool, float, _Numbers] | None = None
         for trial in search.changes(now):
-            gain = search.allocation(now).excess - search.allocation(trial).excess
-            value = gain / max(search.cycles(trial) - search.cycles(now), 1)
-            if gain > 0 and (best is None or value > best[0]):
-                best = (value, trial)
+            there = search.allocation(trial)
+            nearer = here.excess - there.excess
+            gain = nearer or here.live - there.live
+            value = (nearer > 0, gain / max(search.cycles(trial) - search.cycles(now), 1))
+            if nearer >= 0 and gain > 0 and (best is None or value > best[:2]):
+                best = (*value, trial)
         if best is None:
             raise refusal
-        now = best[1]
+        now = best[2]
     return now
 
 

@@ -139,6 +139,7 @@ class Kernel:
         self.wide = bool(fields["reduce"] and fields["wide"])
         self.size = len(self._filters) * vectors * (1 if self.wide else config.lanes)
         self._channels = code.constants["channel"][self._filters]
+        self._dests = code.constants["dest"][self._filters]
         self.results = np.zeros(0, np.int64)
         if self.wide:
             address = fields["out_base"] + self._channels
@@ -314,11 +315,13 @@ class Kernel:
         address = code.fields["out_base"] + entries["offset"][:, None]
         address = (address + self._channels[:, None, None]) & self._wrap
         order = entries["vector"][:, None] * len(self._filters) + number
+        dest = entries["dest"][:, None] + self._dests[:, None, None]
+        dest &= (1 << config.cluster_bits) - 1
         full = np.broadcast_arrays(
             address * config.lanes + target,
             np.where(pixel, outputs, self.size),
             order,
-            entries["dest"][:, None],
+            dest,
             entries["grouped"][:, None],
         )
         kept = np.broadcast_to(written, outputs.shape)

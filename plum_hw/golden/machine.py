@@ -251,9 +251,9 @@ def read_tensor(
     for layout in layouts:
         vectors = slice(layout.base, layout.base + layout.vectors)
         for part in range(layout.parts):
-            pixels = layout.pixel_map(activation.shape[2], part)
-            inside = pixels >= 0
             for cluster in range(part * layout.copies, (part + 1) * layout.copies):
+                pixels = layout.pixel_map(activation.shape[2], part, layout.share(cluster))
+                inside = pixels >= 0
                 held.append((cluster, pixels[inside], activation[cluster, vectors][inside]))
     shape = (layouts[0].channels, layouts[0].height, layouts[0].width)
     result = np.zeros(shape, np.uint8)

@@ -105,7 +105,8 @@ class Model:
                     "address": (out_base + entry["offset"]) % (1 << config.act_addr_bits),
                     "group": entry["target"],
                     "lanes": lanes,
-                    "dest": entry["dest"],
+                    "dest": (entry["dest"] + emission.constants["dest"])
+                    % (1 << config.cluster_bits),
                     "grouped": entry["grouped"],
                 }
             sent.append((self._finish + block.WRITE_LATENCY, bus, record))
@@ -199,7 +200,7 @@ def random_constants(bench: BlockBench, layer: dict[str, int]) -> dict[str, int]
     rng = bench.rng
     constants = {}
     for field in requant_layout(bench.config).fields:
-        bits = rng.randint(1, field.bits - 1)
+        bits = rng.randint(field.signed, field.bits - field.signed)
         constants[field.name] = rng.randint(-field.signed << bits, (1 << bits) - 1)
     if rng.random() < 0.7:
         shift = SHIFTS[layer["shift"]]

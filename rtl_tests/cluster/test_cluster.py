@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
+from plum_hw.compiler.plan import plan_network
 from plum_hw.config import ArrayConfig, preset
 from plum_hw.demo import shipped
+from plum_hw.ir.random import random_images
 from rtl_tests.bench import BenchFailure
+from tests.compiler.nets import Builder
 
 BENCH = "rtl_tests.cluster.cluster_bench"
 CONTROL = "rtl_tests.cluster.bench_control"
@@ -54,6 +58,32 @@ def environment(name: str, seeds) -> dict[str, str]:
 @pytest.mark.parametrize("name", sorted(ARRAYS))
 def test_random_networks(device, name):
     device(ARRAYS[name]).run(BENCH, environment(name, SEEDS[name]))
+
+
+def test_channels_of_a_depthwise_layer_in_different_clusters(device, tmp_path):
+    """All its channels in every cluster would be more than the memory holds."""
+    config = ARRAYS["three-clusters"]
+    net = Builder((2, 8, 8))
+    net.conv(56, 1, density=0.8)
+    net.conv(56, depthwise=True, density=0.8)
+    net.conv(8, 1)
+    net.dense(5)
+    network = net.network()
+    plan, _ = plan_network(network, config)
+    assert plan is not None
+    assert plan.layers[1].geometry.local
+    network.save(tmp_path / "net.qnet")
+    np.savez(tmp_path / "images.npz", images=random_images(network, 3, 1)[2:])
+    device(config).run(
+        BENCH,
+        {
+            "PLUM_BENCH_CONFIG": json.dumps(config.as_dict()),
+            "PLUM_BENCH_LIMITS": "{}",
+            "PLUM_BENCH_NETWORK": str(tmp_path / "net.qnet"),
+            "PLUM_BENCH_IMAGES": str(tmp_path / "images.npz"),
+            "PLUM_BENCH_COUNT": "1",
+        },
+    )
 
 
 def test_shipped_network(device):

@@ -235,3 +235,21 @@ def residual_network(seed: int = 0, channels: int = 8, side: int = 12) -> Networ
     net.add(main, shortcut)
     net.dense(10)
     return net.network()
+
+
+#: Clusters of `depthwise_network`'s arrays, and vectors that they hold: too few for its maps with
+#: all channels in every cluster.
+DEPTHWISE_VECTORS = {2: 100, 3: 80, 5: 90}
+
+
+def depthwise_network(clusters: int) -> tuple[Network, ArrayConfig]:
+    """A network with a depthwise layer and a pool, and a small array that can only just hold it."""
+    net = Builder((4, 12, 12), seed=clusters)
+    net.conv(22, 1, density=0.8)
+    net.conv(22, depthwise=True, density=0.8)
+    net.conv(10, 1)
+    net.pool("maxpool")
+    net.conv(10, 3, stride=2)
+    net.dense(10)
+    depth = DEPTHWISE_VECTORS[clusters]
+    return net.network(), array(clusters=clusters, lanes=64, write_buses=2, act_depth=depth)

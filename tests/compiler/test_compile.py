@@ -170,7 +170,8 @@ def test_the_manifest_says_where_outputs_are_and_what_layers_cost(lanes, cluster
         for values in steps[-1]["layout"]:
             layout = TensorLayout(**values)
             for part in range(layout.parts):
-                held |= set(layout.pixel_map(lanes, part).ravel().tolist())
+                for share in range(layout.shares):
+                    held |= set(layout.pixel_map(lanes, part, share).ravel().tolist())
         assert held >= set(range(channels * height * width))
     assert bundle.manifest["predicted_cycles"] == sum(entry["cycles"] for entry in layers)
     assert [entry["density"] for entry in layers if entry["op"] == "add"] == [None]

@@ -22,7 +22,14 @@ from plum_hw.ir import Network
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.layouts import Counter as DeviceCounter
 from plum_hw.layouts import Space, requant_layout, scatter_layout
-from tests.compiler.nets import Builder, array, draw_array, residual_network
+from tests.compiler.nets import (
+    DEPTHWISE_VECTORS,
+    Builder,
+    array,
+    depthwise_network,
+    draw_array,
+    residual_network,
+)
 
 
 def check_exact(
@@ -128,6 +135,23 @@ def test_a_gathered_input_and_regions(stride):
     assert drains == 2  # the two signs
 
 
+@pytest.mark.parametrize("clusters", sorted(DEPTHWISE_VECTORS))
+def test_channels_of_a_depthwise_layer_stay_with_their_filters(clusters):
+    """Where the memory holds no map with all channels in every cluster."""
+    network, config = depthwise_network(clusters)
+    plan, problems = plan_network(network, config)
+    assert plan is not None, problems
+    local = [layer for layer in plan.layers if layer.geometry.local]
+    assert local
+    for layer in local:
+        layout = plan.copies[layer.layer.source][0].layout
+        assert layout.held < layout.channels
+        channels = [channel for part in layer.filters for channel in part]
+        assert channels == list(range(layout.channels))
+    for group in (1, None):
+        check_exact(network, config, group, clusters)
+
+
 @pytest.mark.parametrize("fault", ["mask", "channel", "dest", "offset"])
 def test_a_planted_fault_is_seen(fault):
     """One bit of a bundle: the machine's output is no longer the reference's."""
@@ -146,7 +170,8 @@ def test_a_planted_fault_is_seen(fault):
     if fault == "mask":
         code[fields["weight_ptr"] + decoded.window_masks.size] ^= 1
     elif fault == "channel":
-        table[fields["table_ptr"] + 3] ^= 1 << (requant_layout(config).bits - 12) % 32
+        place = requant_layout(config).bits - config.cluster_bits - 12
+        table[fields["table_ptr"] + 3] ^= 1 << place % 32
     else:
         table[fields["scatter_ptr"]] ^= 1 << low[fault]
 

@@ -49,6 +49,7 @@ def test_bias_takes_the_rounding_and_flipped_filters_negate_their_scale():
         "window": -2,
         "residual": 0,
         "channel": 1,
+        "dest": 0,
     }
     assert not any(words[4:8])
     assert layout.unpack(words[8:])["bias"] == 27768

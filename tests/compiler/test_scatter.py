@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ from plum_hw.compiler.scatter import Entry, _in_turn
 from plum_hw.config import ArrayConfig
 from plum_hw.ir.random import random_network
 from plum_hw.layouts import Select
-from tests.compiler.nets import Builder, array, draw_array, residual_network
+from tests.compiler.nets import (
+    DEPTHWISE_VECTORS,
+    Builder,
+    array,
+    depthwise_network,
+    draw_array,
+    residual_network,
+)
 
 UNWRITTEN = -2
 
@@ -47,8 +55,11 @@ def layers_of(plan: Plan) -> list[list[LayerPlan]]:
 
 def written(config: ArrayConfig, regions: list[LayerPlan]) -> np.ndarray:
     """What the lists of a layer write for one filter: pixel of channel 0 or NO_PIXEL, [clusters,
-    vectors, lanes]. Each row part of each region walks its lists once.
+    vectors, lanes]. Each row part of each region walks its lists once; for a filter of each share
+    where clusters share the channels.
     """
+    shares = {copy.shares for copy in regions[0].outputs}
+    assert len(shares) == 1 or shares == {1}
     memory = np.full((config.clusters, 1 << config.act_addr_bits, config.lanes), UNWRITTEN)
     for layer in regions:
         geometry = layer.geometry
@@ -58,13 +69,13 @@ def written(config: ArrayConfig, regions: list[LayerPlan]) -> np.ndarray:
         for part, lists in enumerate(layer.scatter.lists):
             for vector, entries in enumerate(lists):
                 assert entries
-                for entry, lanes in lanes_of(entries):
+                for share, (entry, lanes) in product(range(min(shares)), lanes_of(entries)):
                     address = (layer.out_base + entry.offset) % memory.shape[1]
                     held = [
                         cluster
                         for cluster in range(config.clusters)
                         if (layer.scatter.group(cluster) if entry.grouped else cluster)
-                        == entry.dest
+                        == entry.dest + share
                     ]
                     assert held
                     for source, target in lanes:
@@ -85,11 +96,11 @@ def written(config: ArrayConfig, regions: list[LayerPlan]) -> np.ndarray:
 def check_coverage(config: ArrayConfig, regions: list[LayerPlan]) -> None:
     memory = written(config, regions)
     for copy in regions[0].outputs:
-        one = TensorLayout(**{**copy.as_dict(), "channels": 1, "base": 0})
+        one = TensorLayout(**{**copy.as_dict(), "channels": 1, "shares": 1, "base": 0})
         used = copy.strips * copy.strip_lanes
         for cluster in range(copy.parts * copy.copies):
             rows = one.pixel_map(config.lanes, cluster // copy.copies)
-            addresses = copy.base + copy.channels * np.arange(len(rows))
+            addresses = copy.base + copy.held * np.arange(len(rows))
             assert (memory[cluster, addresses, :used] == rows[:, :used]).all(), "wrong or missing"
             if copy.cleared:
                 height = one.halo_top + one.rows + one.halo_bottom
@@ -125,6 +136,17 @@ def test_lists_of_random_networks_cover_their_copies():
             found["parts"] += any(copy.parts > 1 for copy in regions[0].outputs)
     assert found["layers"] > 80
     assert min(found.values()) > 3, found
+
+
+@pytest.mark.parametrize("clusters", sorted(DEPTHWISE_VECTORS))
+def test_lists_cover_copies_whose_channels_are_shared(clusters):
+    network, config = depthwise_network(clusters)
+    plan, _ = plan_network(network, config)
+    assert plan is not None
+    maps = [regions for regions in layers_of(plan) if regions[0].outputs]
+    assert sum(regions[0].outputs[0].shares > 1 for regions in maps) == 2
+    for regions in maps:
+        check_coverage(config, regions)
 
 
 @pytest.mark.parametrize("clusters", [1, 3])

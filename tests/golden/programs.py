@@ -168,6 +168,8 @@ class _Draw:
         if self.shared and self.residual:
             self.window = False  # its pass would begin with the same words
         self.passes = int(rng.integers(1, 4))
+        # Highest dest of a filter, which entries add to theirs.
+        self.farthest = int(rng.integers(config.clusters)) if self.flag(0.3) else 0
 
     def flag(self, chance: float = 0.5) -> bool:
         """True with a chance."""
@@ -256,7 +258,7 @@ class _Draw:
                         target=target,
                         select=kind,
                         count=int(rng.integers(0, 9)),
-                        dest=int(rng.integers(2 if grouped else config.clusters)),
+                        dest=int(rng.integers(2 if grouped else config.clusters - self.farthest)),
                         grouped=grouped,
                     )
                 )
@@ -292,6 +294,7 @@ class _Draw:
                 residual=int(rng.integers(-(1 << 15), 1 << 15)),
                 bias=int(rng.integers(-(1 << 22), 1 << 23)),
                 channel=channel,
+                dest=int(rng.integers(self.farthest + 1)),
             )
             for channel in channels
         ]

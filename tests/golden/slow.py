@@ -358,7 +358,9 @@ class SlowCluster:
             values = (self.held + values)[select == Select.ODD :: 2]
         for lane, value in enumerate(values):
             place = (address, 8 * entry["target"] + lane)
-            self.writes.append((time, entry["dest"], entry["grouped"], *place, value))
+            dest = entry["dest"] + self.constants(run)["dest"]
+            dest %= 1 << self.config.cluster_bits
+            self.writes.append((time, dest, entry["grouped"], *place, value))
 
     def reduce(self, time: int, run: dict[str, Any]) -> None:
         """A dense layer's output."""

@@ -218,7 +218,7 @@ class Emitter(wiring.Component):
             write.enable.eq(1),
             write.address.eq(base + Mux(wide, 0, entry.offset)),
             write.group.eq(target),
-            write.dest.eq(entry.dest),
+            write.dest.eq(entry.dest + values.dest),
             write.grouped.eq(entry.grouped),
             write.result.eq(wide),
         ]
