@@ -132,7 +132,6 @@ def _call(command: list[str], what: str, environment: dict[str, str] | None = No
 
 def write_device(config: ArrayConfig) -> None:
     """Verilog of the device without its link, under the names of ports that the harness uses."""
-    from amaranth.back import verilog
     from amaranth.hdl import Value
 
     from plum_hw.gateware.device import Device
@@ -151,11 +150,10 @@ def write_device(config: ArrayConfig) -> None:
             for name in ("targets", "start", "program", "layers", "abort", "busy", "cycles")
         },
     }
-    text = verilog.convert(
+    text = to_verilog(
         device,
-        name="device",
+        "device",
         ports={name: (Value.cast(signal), None) for name, signal in ports.items()},
-        emit_src=False,
         strip_internal_attrs=True,
     )
     (WORK / "device.v").write_text(text)

@@ -132,8 +132,8 @@ def _write_project(board: Board, config: ArrayConfig, folder: Path) -> str:
         plan.extract(folder)
     except OSError as error:
         raise BuildError(f"cannot write the project to {folder}: {error.strerror}") from None
-    verilog = plan.files[f"{DESIGN}.v"]
-    return verilog.decode() if isinstance(verilog, bytes) else verilog
+    texts = [text for name, text in plan.files.items() if name.endswith(".v")]
+    return "\n".join(text.decode() if isinstance(text, bytes) else text for text in texts)
 
 
 def _check_fit(board: Board, resources: Resources) -> None:

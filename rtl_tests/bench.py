@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from amaranth.back import verilog
 from amaranth.lib import wiring
 from cocotb_tools.runner import get_runner
 
+from plum_hw.gateware.emit import to_verilog
 from plum_hw.tools import verilator_environment
 
 
@@ -43,7 +43,7 @@ class Simulation:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / "dut.v"
-        source.write_text(verilog.convert(component, name="dut", emit_src=False))
+        source.write_text(to_verilog(component, "dut"))
         self._runner = get_runner(simulator)
         flags = ["-Wno-fatal", "-Wno-WIDTH"] if simulator == "verilator" else ["-g2012"]
         with verilator_environment():

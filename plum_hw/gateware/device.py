@@ -1,5 +1,8 @@
 """The device without its link: clusters, the buses between them, and what conducts them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -8,10 +11,14 @@ from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.cluster import Cluster
 from plum_hw.gateware.cluster.jobs import bus_number
 from plum_hw.gateware.conductor import Conductor
+from plum_hw.gateware.emit import add_module, module_instance
 from plum_hw.gateware.link.cluster_router import ClusterRouter
 from plum_hw.gateware.link.host_port import HostPort
 from plum_hw.gateware.records import Records
 from plum_hw.gateware.write_bus import WriteBus
+
+#: Name of the clusters' Verilog module.
+CLUSTER_MODULE = "plum_cluster"
 
 
 class Device(wiring.Component):
@@ -33,7 +40,6 @@ class Device(wiring.Component):
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
-        self.clusters = [Cluster(config, number) for number in range(config.clusters)]
         super().__init__(
             {
                 "host": In(HostPort),
@@ -49,9 +55,15 @@ class Device(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, platform: Any) -> Module:
         config = self._config
         m = Module()
+        cluster = Cluster(config)
+        add_module(platform, CLUSTER_MODULE, cluster)
+        clusters = [
+            cluster.signature.create(path=(f"cluster_{number}",))
+            for number in range(config.clusters)
+        ]
         conductor = Conductor(config)
         m.submodules.conductor = ResetInserter(self.abort)(conductor)
         m.submodules.router = router = ClusterRouter(config)
@@ -62,8 +74,8 @@ class Device(wiring.Component):
         overrun = Signal()
         address = Signal(16)
         m.d.sync += [
-            quiet.eq(Cat(cluster.quiet for cluster in self.clusters).all()),
-            overrun.eq(Cat(cluster.overrun for cluster in self.clusters).any()),
+            quiet.eq(Cat(cluster.quiet for cluster in clusters).all()),
+            overrun.eq(Cat(cluster.overrun for cluster in clusters).any()),
         ]
         m.d.comb += [
             router.targets.eq(self.targets),
@@ -84,16 +96,18 @@ class Device(wiring.Component):
             router.counter.eq(records.counter),
             address.eq(Mux(conductor.busy, conductor.address, router.memories[0].address)),
         ]
-        buses, collision = self._buses(m, router)
+        buses, collision = self._buses(m, router, clusters)
         m.d.comb += records.bus.eq(buses[0])  # that of group 0
         with m.If(self.start):
             m.d.sync += self.error.eq(0)
         with m.Elif(overrun | collision):
             m.d.sync += self.error.eq(1)
-        for number, cluster in enumerate(self.clusters):
-            m.submodules[f"cluster_{number}"] = cluster
+        for number, cluster in enumerate(clusters):
+            m.submodules[f"cluster_{number}"] = module_instance(CLUSTER_MODULE, cluster)
             memory = router.memories[number]
             m.d.comb += [
+                cluster.number.eq(number),
+                cluster.phase.eq((1 - number) % config.clusters),
                 cluster.control.eq(conductor.control),
                 cluster.memory.space.eq(memory.space),
                 cluster.memory.fetch.eq(memory.fetch),
@@ -109,14 +123,16 @@ class Device(wiring.Component):
                 m.d.comb += port.eq(bus)
         return m
 
-    def _buses(self, m: Module, router: ClusterRouter) -> tuple[list[data.View], Value]:
+    def _buses(
+        self, m: Module, router: ClusterRouter, clusters: Sequence[Any]
+    ) -> tuple[list[data.View], Value]:
         """The write buses: what the clusters send in their slots, or the host; and whether two have
         sent at once.
         """
         buses, collisions = [], []
         for number in range(self._config.write_buses):
             m.submodules[f"write_bus_{number}"] = bus = WriteBus(self._config)
-            sends = [cluster.sends[number] for cluster in self.clusters]
+            sends = [cluster.sends[number] for cluster in clusters]
             for source, sent in zip(bus.sources, sends, strict=False):
                 m.d.comb += source.eq(sent)
             mine = bus_number(self._config, router.bus.group) == number

@@ -1,8 +1,9 @@
 """Resources of a design by open synthesis (Yosys), whole and block by block.
 
-The whole design is flattened, as a vendor tool would; the share of each block is counted in a
-second run that keeps the hierarchy, where nothing is optimized across borders, so the blocks' sum
-is more than the whole. Neither is placed and routed.
+The whole design is flattened but for its clusters: each is mapped by itself, and all are equal, so
+that it is done once. A vendor tool flattens these too and may need a little less. The share of each
+block is counted in a second run that keeps the hierarchy, where nothing is optimized across
+borders, so the blocks' sum is more than the whole. Neither is placed and routed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 from plum_hw.errors import BuildError
 from plum_hw.tools import cache_dir, tool_versions, yosys_command
 
+#: The module that is mapped once: `plum_hw.gateware.device.CLUSTER_MODULE`.
+CLUSTER = "plum_cluster"
 #: Yosys may take this long for one synthesis run before it is stopped.
 SYNTHESIS_SECONDS = 1800
 
@@ -106,7 +109,7 @@ def _synthesise(verilog: str, top: str, options: str) -> dict[str, Resources]:
         # Amaranth names a clock buffer's simulation device; Yosys's cell has no such parameter.
         "read_verilog -sv design.v; setparam -unset SIM_DEVICE t:BUFGCTRL; "
         # ABC9 stops at wires whose names it would give itself.
-        f"hierarchy -top {top}; rename -hide w:*; "
+        f"hierarchy -top {top}; setattr -mod -set keep_hierarchy 1 {CLUSTER}; rename -hide w:*; "
         f"synth_xilinx -family xc7 -top {top} {options}; tee -o stat.json stat -tech xilinx -json"
     )
     version = str(tool_versions()["yosys"])

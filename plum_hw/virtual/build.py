@@ -36,9 +36,8 @@ _VERILATOR_FLAGS = (
 def emit_verilog(config: ArrayConfig) -> str:
     """Verilog of the accelerator: the same text from run to run."""
     # Elaboration is slow to import, and a cached board needs none of it.
-    from amaranth.back import verilog
-
     from plum_hw.gateware.accelerator import Accelerator
+    from plum_hw.gateware.emit import to_verilog
 
     device = Accelerator(config)
     # Verilator mangles the double underscores of Amaranth's own port names.
@@ -51,11 +50,10 @@ def emit_verilog(config: ArrayConfig) -> str:
         "tx_ready": device.tx.ready,
         "busy": device.busy,
     }
-    return verilog.convert(
+    return to_verilog(
         device,
-        name=_TOP,
+        _TOP,
         ports={name: (signal, None) for name, signal in ports.items()},
-        emit_src=False,
         strip_internal_attrs=True,
     )
 

@@ -62,11 +62,12 @@ class Model:
         self._layer, self._zero = layer, zero
         self._finish = zero - 1
         self._placer = Placer()
+        self._number = bench.config.clusters - 1  # of the cluster
 
     def slot(self, time: int, bus: int) -> int:
         """First cycle from `time` on in which the bus is free."""
         clusters = self._config.clusters
-        free = self._zero + self._block.number + bus * clusters // self._config.write_buses
+        free = self._zero + self._number + bus * clusters // self._config.write_buses
         while (time - free) % clusters:
             time += 1
         return time
@@ -309,6 +310,8 @@ async def prepare(dut, gap: float) -> tuple[BlockBench, Surroundings, list[int]]
     table = [0] * (1 << bench.config.table_addr_bits)
     ReadOnlyMemory(bench, "table__address", "table__data", table, latency=2)
     bench.set(start=0, layer_start=0, job={}, layer={})
+    clusters = bench.config.clusters
+    bench.set(phase=(1 - (clusters - 1)) % clusters)
     await bench.reset()
     await bench.settle(5)
     return bench, around, table

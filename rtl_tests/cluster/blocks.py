@@ -30,7 +30,7 @@ BLOCKS: dict[str, Callable[[ArrayConfig], wiring.Component]] = {
     "activation_memory": ActivationMemory,
     "decoder": Decoder,
     "drain": Drain,
-    "emitter": lambda config: Emitter(config, number=config.clusters - 1),
+    "emitter": Emitter,
     "fetcher": Fetcher,
     "lanes": Lanes,
     "requantizer": Requantizer,

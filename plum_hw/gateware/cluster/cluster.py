@@ -29,10 +29,11 @@ class Cluster(wiring.Component):
     Parameters
     ----------
     config : ArrayConfig
-    number : of this cluster
 
     Members
     -------
+    number, phase : constants, of this cluster and of its slots (see `Emitter`); inputs, so that all
+        clusters are the same module
     control : of the conductor; where it is not busy everything stops at once
     memory : code and table memory, and the activations to read; its `address` is the conductor's
         during a run
@@ -43,13 +44,14 @@ class Cluster(wiring.Component):
     overrun : strobe: an emission met another, so the program is wrong
     """
 
-    def __init__(self, config: ArrayConfig, number: int = 0) -> None:
+    def __init__(self, config: ArrayConfig) -> None:
         self._config = config
-        self._number = number
         self.code_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.code_depth, init=[])
         self.table_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.table_depth, init=[])
         super().__init__(
             {
+                "number": In(config.cluster_bits),
+                "phase": In(config.cluster_bits),
                 "control": In(Control),
                 "memory": In(MemoryPort),
                 "sends": Out(bus_layout(config)).array(config.write_buses),
@@ -69,7 +71,7 @@ class Cluster(wiring.Component):
         decoder = Decoder(config)
         lanes = Lanes(config)
         drain = Drain(config)
-        emitter = Emitter(config, self._number)
+        emitter = Emitter(config)
         # The lanes and the drain also serve the host, while all others give zeros.
         idle = ~control.busy
         for name, block in (
@@ -115,6 +117,7 @@ class Cluster(wiring.Component):
             drain.start.eq(lanes.drain),
             drain.job.eq(lanes.drain_job),
             drain.left_edge.eq(layer.left_edge),
+            emitter.phase.eq(self.phase),
             emitter.layer.eq(layer),
             emitter.layer_start.eq(control.start),
             emitter.table.data.eq(table_word),
@@ -201,7 +204,7 @@ class Cluster(wiring.Component):
         )
         hits = []
         for bus, port in zip(self.buses, activation.buses, strict=True):
-            wanted = Mux(bus.grouped, group, self._number)
+            wanted = Mux(bus.grouped, group, self.number)
             hits.append(~bus.result & (bus.dest == wanted))
             m.d.comb += port.eq(bus)
         m.d.comb += activation.hit.eq(Cat(hits))

@@ -40,10 +40,10 @@ class Emitter(wiring.Component):
     Parameters
     ----------
     config : ArrayConfig
-    number : of the cluster; decides its slots
 
     Members
     -------
+    phase : constant, (1 - the cluster's number) mod clusters; decides its slots
     layer : descriptor, constant from `layer_start` until nothing is on its way
     layer_start : strobe, before the layer's first emission; slots count from this cycle 0
     start, job : strobe to give an emission
@@ -64,11 +64,11 @@ class Emitter(wiring.Component):
     #: Cycles from an entry's last step to its write on the bus.
     WRITE_LATENCY = Requantizer.LATENCY + 2
 
-    def __init__(self, config: ArrayConfig, number: int = 0) -> None:
+    def __init__(self, config: ArrayConfig) -> None:
         self._config = config
-        self.number = number
         super().__init__(
             {
+                "phase": In(config.cluster_bits),
                 "layer": In(struct_of(layer_layout(config))),
                 "layer_start": In(1),
                 "start": In(1),
@@ -265,10 +265,11 @@ class Emitter(wiring.Component):
         config = self._config
         if config.clusters == 1:
             return Const(1)
-        phase = Signal(range(config.clusters))  # cycle since the start, less the cluster's number
+        # Cycles since the start, less the cluster's number.
+        phase = Signal(config.cluster_bits)
         m.d.sync += phase.eq(Mux(phase == config.clusters - 1, 0, phase + 1))
         with m.If(self.layer_start):
-            m.d.sync += phase.eq((1 - self.number) % config.clusters)
+            m.d.sync += phase.eq(self.phase)
         free = [
             phase == number * config.clusters // config.write_buses
             for number in range(config.write_buses)

@@ -1,0 +1,52 @@
+"""Verilog of gateware, with modules that are used several times written once.
+
+Amaranth writes a module for every instance of a component, so tools would compile and map the text
+of a cluster as often as there are clusters. So a cluster is a Verilog module of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.back import verilog
+from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+
+class _Files:
+    """Takes the place of a platform: collects the files that a design adds to itself."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    def add_file(self, name: str, text: str) -> None:
+        """One more file, or the same again."""
+        assert self.texts.setdefault(name, text) == text, f"two different files {name}"
+
+
+def to_verilog(component: wiring.Component, name: str, **options: Any) -> str:
+    """Verilog of a component and of the modules that it uses, the same text from run to run.
+
+    options : of `amaranth.back.verilog.convert`
+    """
+    files = _Files()
+    top = verilog.convert(component, name=name, platform=files, emit_src=False, **options)
+    return "".join([top, *files.texts.values()])
+
+
+def add_module(platform: Any, name: str, component: wiring.Component) -> None:
+    """Add a component to a design's files as a Verilog module of its own."""
+    platform.add_file(f"{name}.v", verilog.convert(component, name=name, emit_src=False))
+
+
+def module_instance(name: str, interface: Any) -> Instance:
+    """An instance of such a module.
+
+    interface : of the component's signature; what the instance is connected to
+    """
+    ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+    for path, member, value in interface.signature.flatten(interface):
+        direction = "i" if member.flow == In else "o"
+        ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
+    return Instance(name, **ports)
