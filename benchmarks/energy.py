@@ -31,6 +31,7 @@ from plum_hw import bench
 from plum_hw.compiler import compile_network
 from plum_hw.config import ArrayConfig, preset
 from plum_hw.errors import BuildError, PlumError
+from plum_hw.gateware.emit import to_verilog
 from plum_hw.golden.machine import Machine
 from plum_hw.ir import Network
 from plum_hw.ir.random import random_images

@@ -185,7 +185,7 @@ PRESETS: dict[str, ArrayConfig] = {
             table_depth=512,
             reach=1,
             acc_bits=15,
-            sum_bits=23,
+            sum_bits=22,
         ),
         # 11 RAMB36 a cluster of the A7-100T's 135.
         ArrayConfig(
@@ -213,7 +213,7 @@ PRESETS: dict[str, ArrayConfig] = {
             table_depth=512,
             reach=1,
             acc_bits=14,
-            sum_bits=23,
+            sum_bits=22,
         ),
         # One cluster with the memories of a whole small network.
         ArrayConfig(name="single", code_depth=20480),

@@ -45,7 +45,7 @@ def module_instance(name: str, interface: Any) -> Instance:
 
     interface : of the component's signature; what the instance is connected to
     """
-    ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+    ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal(allow_reset_less=True)}
     for path, member, value in interface.signature.flatten(interface):
         direction = "i" if member.flow == In else "o"
         ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
