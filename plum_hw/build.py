@@ -25,7 +25,7 @@ from plum_hw.boards import Board
 from plum_hw.boards import board as find_board
 from plum_hw.config import ArrayConfig, preset
 from plum_hw.errors import BuildError, ConfigError
-from plum_hw.report.resources import Resources, synthesise
+from plum_hw.report.resources import CLUSTER, Resources, synthesise
 from plum_hw.tools import ToolMissing
 
 #: Name of the design: of its files, and of the bitstream.
@@ -95,7 +95,7 @@ def build(
     progress("gateware to Verilog (Amaranth)")
     verilog = _write_project(board, config, folder)
     progress("synthesis, whole and block by block (Yosys)")
-    resources, modules = synthesise(verilog, DESIGN)
+    resources, modules = synthesise(verilog, DESIGN, 1e9 / board.clock_hz)
     _check_fit(board, resources)
     made, fmax = None, None
     if vivado is not None:
@@ -150,13 +150,14 @@ def _check_fit(board: Board, resources: Resources) -> None:
 
 
 def _blocks(modules: dict[str, Resources]) -> dict[str, Resources]:
-    """The blocks that a reader knows: the parts of the accelerator, and those of its clusters."""
+    """The blocks that a reader knows: the parts of the accelerator, and those of a cluster."""
     blocks = {}
     for module, cost in modules.items():
         # Where a signal has the name of a block already, Amaranth adds a number.
         name = re.sub(r"\$\d+$", "", module).removeprefix(f"{DESIGN}.")
-        if re.fullmatch(r"uart|accelerator\.(link|device\.(cluster_\d+\.)?\w+)", name):
-            blocks[name.removeprefix("accelerator.").removeprefix("device.")] = cost
+        if re.fullmatch(rf"uart|accelerator\.(link|device\.\w+)|{CLUSTER}(\.\w+)?", name):
+            name = name.removeprefix("accelerator.").removeprefix("device.")
+            blocks[name.replace(CLUSTER, "cluster")] = cost
     return dict(sorted(blocks.items()))
 
 
@@ -203,6 +204,8 @@ def print_report(report: BuildReport) -> None:
         table.add_column(heading, justify="left" if heading == "block" else "right")
     for name, cost in report.blocks.items():
         label = "  " * name.count(".") + name.rpartition(".")[2]
+        if name == "cluster":
+            label = f"each of {report.config.clusters} clusters"
         table.add_row(label, *(f"{value:,g}" for value in cost.as_dict().values()))
     table.add_section()
     used = report.resources.as_dict()
@@ -211,7 +214,8 @@ def print_report(report: BuildReport) -> None:
     table.add_row("used", *(f"{100 * value / have[kind]:.0f} %" for kind, value in used.items()))
     console.out.print(table)
     console.say(
-        "Open synthesis, blocks with the hierarchy kept; not placed and routed, so no frequency."
+        "Open synthesis, blocks with the hierarchy kept; not placed and routed, so no frequency. "
+        "Logic is mapped for the board's clock, without wires."
         if report.fmax_mhz is None
         else f"Vivado: timing met, {report.fmax_mhz:.1f} MHz."
     )

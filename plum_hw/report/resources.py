@@ -103,13 +103,15 @@ def _module_totals(stat: Mapping[str, Any]) -> dict[str, Resources]:
     return totals
 
 
-def _synthesise(verilog: str, top: str, options: str) -> dict[str, Resources]:
+def _synthesise(verilog: str, top: str, options: str, period_ns: float) -> dict[str, Resources]:
     """One run of Yosys; each module that is left, with everything below it."""
     script = (
         # Amaranth names a clock buffer's simulation device; Yosys's cell has no such parameter.
         "read_verilog -sv design.v; setparam -unset SIM_DEVICE t:BUFGCTRL; "
         # ABC9 stops at wires whose names it would give itself.
         f"hierarchy -top {top}; setattr -mod -set keep_hierarchy 1 {CLUSTER}; rename -hide w:*; "
+        # Logic that is quick enough may be small.
+        f"scratchpad -set abc9.D {1000 * period_ns:.0f}; "
         f"synth_xilinx -family xc7 -top {top} {options}; tee -o stat.json stat -tech xilinx -json"
     )
     version = str(tool_versions()["yosys"])
@@ -151,12 +153,14 @@ def _run_yosys(script: str, verilog: str, target: Path) -> None:
     scratch.replace(target)
 
 
-def synthesise(verilog: str, top: str) -> tuple[Resources, dict[str, Resources]]:
+def synthesise(verilog: str, top: str, period_ns: float) -> tuple[Resources, dict[str, Resources]]:
     """Resources of `verilog` on 7-series parts: (whole design, by block).
 
-    The blocks are the modules of the hierarchy, by dotted path (`top.accelerator.cluster_0`).
+    period_ns : of the clock that logic is mapped for, as far as delays without wires tell
+
+    The blocks are the modules of the hierarchy, by dotted path (`top.accelerator.link`).
     """
     with ThreadPoolExecutor(2) as pool:
-        whole = pool.submit(_synthesise, verilog, top, "-flatten")
-        blocks = pool.submit(_synthesise, verilog, top, "")
+        whole = pool.submit(_synthesise, verilog, top, "-flatten", period_ns)
+        blocks = pool.submit(_synthesise, verilog, top, "", period_ns)
         return whole.result()[top], blocks.result()

@@ -82,17 +82,27 @@ def test_report_counts_what_the_array_must_have(arty_project):
     assert report["resources"]["ram"] * 36 * 1024 >= bits
     blocks = report["blocks"]
     parts = ("activation", "decoder", "drain", "emitter", "fetcher", "lanes", "sequencer", "walker")
-    assert {f"cluster_0.{part}" for part in parts} | {"link", "uart"} < set(blocks)
+    assert {f"cluster.{part}" for part in parts} | {"link", "uart"} < set(blocks)
     assert not [name for name in blocks if "buffer" in name or "$" in name]
-    inside = [cost["lut"] for name, cost in blocks.items() if name.startswith("cluster_0.")]
-    assert 0 < sum(inside) <= blocks["cluster_0"]["lut"]
+    inside = [cost["lut"] for name, cost in blocks.items() if name.startswith("cluster.")]
+    assert 0 < sum(inside) <= blocks["cluster"]["lut"]
     assert 0 < blocks["link"]["lut"] < report["resources"]["lut"]
 
 
 def test_verilog_is_the_same_again(arty_project, tmp_path):
     build(board("arty"), preset("tiny"), tmp_path)
-    name = f"{DESIGN}.v"
-    assert (tmp_path / name).read_bytes() == (arty_project.folder / name).read_bytes()
+    for name in (f"{DESIGN}.v", "plum_cluster.v"):
+        assert (tmp_path / name).read_bytes() == (arty_project.folder / name).read_bytes()
+
+
+def test_the_arty_holds_five_clusters(tmp_path):
+    """Mapped once, counted five times; the counts themselves are those of this Yosys."""
+    report = build(board("arty"), preset("arty-a7-35t"), tmp_path).as_dict()
+    used, blocks = report["resources"], report["blocks"]
+    assert used["lut"] <= 0.725 * report["capacity"]["lut"]
+    assert used["ram"] <= report["capacity"]["ram"]
+    assert used["dsp"] == 5 * 8
+    assert used["ram"] > 5 * blocks["cluster"]["ram"]
 
 
 def test_design_that_does_not_fit(arty_project, tmp_path):
