@@ -146,6 +146,11 @@ class ArrayConfig:
         return (self.table_depth - 1).bit_length()
 
     @property
+    def filter_bits(self) -> int:
+        """Bits of the number of a filter whose constants are in table memory, four words each."""
+        return (self.table_depth // 4 - 1).bit_length()
+
+    @property
     def group_bits(self) -> int:
         """Bits of a group index (at least one)."""
         return max(1, (self.groups - 1).bit_length())
@@ -186,6 +191,7 @@ PRESETS: dict[str, ArrayConfig] = {
             reach=1,
             acc_bits=15,
             sum_bits=22,
+            layer_counters=32,
         ),
         # 11 RAMB36 a cluster of the A7-100T's 135.
         ArrayConfig(

@@ -126,7 +126,8 @@ def layer_layout(config: ArrayConfig) -> Layout:
         "layer",
         (
             Field("vectors", 9),  # output vectors; >= 1
-            Field("passes", 12),  # of a vector, the window sum too; 0: only to receive
+            # Of a vector, the window sum too; 0: only to receive.
+            Field("passes", config.filter_bits + 1),
             Field("segments", 10),  # segments of a pass; >= 1
             Field("window_segments", 10),  # of the window sum, before those; 0: no window sum
             Field("segment_ptr", config.code_addr_bits),  # first segment descriptor

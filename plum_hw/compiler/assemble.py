@@ -20,7 +20,6 @@ Words = NDArray[np.uint32]
 
 _REMEDIES = {
     "vectors": "use an array with more lanes or a smaller image",
-    "passes": "use fewer filters",
     "segments": "use smaller kernels or fewer weight bits",
     "window_segments": "use smaller kernels or fewer weight bits",
 }
@@ -144,7 +143,6 @@ def _counts(plan: LayerPlan) -> dict[str, list[int]]:
     masks = plan.single
     return {
         "vectors": [plan.geometry.tiling.rows],
-        "passes": [len(each.filters) + 1 for each in masks],
         "segments": [len(each.segments) for each in masks],
         "window_segments": [len(each.window_segments) for each in masks],
     }

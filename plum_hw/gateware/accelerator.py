@@ -50,8 +50,6 @@ class Accelerator(wiring.Component):
             device.layers.eq(link.layers),
             device.abort.eq(link.abort),
             link.busy.eq(device.busy),
-            link.cycles.eq(device.cycles),
-            link.results.eq(device.results),
             self.busy.eq(device.busy),
             self.error.eq(device.error),
             self.activity.eq((self.rx.valid & self.rx.ready) | (self.tx.valid & self.tx.ready)),

@@ -42,6 +42,8 @@ class Conductor(wiring.Component):
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
+        #: Descriptors that code memory can hold.
+        self._counts = range(config.code_depth // layer_layout(config).words + 1)
         super().__init__(
             {
                 "start": In(1),
@@ -53,7 +55,7 @@ class Conductor(wiring.Component):
                 "busy": Out(1),
                 "cycles": Out(32),
                 "layer_done": Out(1),
-                "layer_index": Out(16),
+                "layer_index": Out(self._counts),
                 "layer_cycles": Out(32),
             }
         )
@@ -64,7 +66,7 @@ class Conductor(wiring.Component):
         control = self.control
         loaded = Signal(range(words + 1))
         calm = Signal(range(QUIET_CYCLES))
-        left = Signal(16)
+        left = Signal(self._counts)
         m.d.comb += control.busy.eq(self.busy)
 
         with m.If(self.busy):

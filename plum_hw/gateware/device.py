@@ -94,6 +94,7 @@ class Device(wiring.Component):
             records.address.eq(router.memories[0].address),
             router.result.eq(records.result),
             router.counter.eq(records.counter),
+            router.results.eq(records.results),
             address.eq(Mux(conductor.busy, conductor.address, router.memories[0].address)),
         ]
         buses, collision = self._buses(m, router, clusters)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import bus_layout
-from plum_hw.layouts import LAYER_COUNTERS, WORD_BITS, Counter
+from plum_hw.layouts import LAYER_COUNTERS, WORD_BITS, Counter, layer_layout
 
 
 class Events(data.Struct):
@@ -40,7 +40,7 @@ class Records(wiring.Component):
     events : of each cluster
     cycles : of the run
     layer_done, layer_index, layer_cycles : strobe for a layer's counter
-    results : number of results of the run
+    results : number of results of the run, which is at most the memory's depth in a right program
     address : word that the host reads
     result, counter : what was addressed two cycles before
     """
@@ -58,9 +58,9 @@ class Records(wiring.Component):
                 "events": In(Events).array(config.clusters),
                 "cycles": In(32),
                 "layer_done": In(1),
-                "layer_index": In(16),
+                "layer_index": In(range(config.code_depth // layer_layout(config).words + 1)),
                 "layer_cycles": In(32),
-                "results": Out(16),
+                "results": Out(range(2 * config.result_depth)),
                 "address": In(16),
                 "result": Out(32),
                 "counter": Out(32),
@@ -110,7 +110,7 @@ class Records(wiring.Component):
                 now.eq(sum(event[name] for event in self.events)),
                 total.eq(Mux(self.start, 0, total + now)),
             ]
-        place = Signal(16)
+        place = Signal(range(LAYER_COUNTERS + config.layer_counters))
         m.d.sync += [place.eq(self.address), self.counter.eq(0)]
         with m.Switch(place):
             with m.Case(Counter.CYCLES):

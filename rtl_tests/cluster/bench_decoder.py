@@ -152,7 +152,7 @@ def random_words(bench: BlockBench, layer: dict[str, int], count: int, events: f
             "drain": int(rng.random() < events),
             "drain_job": drain_job(rng),
             "emit": 0,
-            "emit_job": emit_job(rng),
+            "emit_job": emit_job(rng, config),
         }
         if layer["window"] or layer["residual"]:
             word["emit_job"]["bank"] %= SIDE_BANK

@@ -68,7 +68,7 @@ def random_segment(bench: BlockBench, longest: int) -> dict[str, Any]:
         "drain_job": drain_job(rng),
         "residual": int(residual),
         "emit": int(bench.chance(0.3)),
-        "emit_job": emit_job(rng),
+        "emit_job": emit_job(rng, config),
     }
 
 

@@ -24,7 +24,7 @@ def random_beat(bench: BlockBench, idle: float) -> dict[str, Any]:
         "drain": 0,
         "drain_job": drain_job(rng),
         "emit": 0,
-        "emit_job": emit_job(rng),
+        "emit_job": emit_job(rng, bench.config),
     }
     if bench.chance(idle):
         return beat

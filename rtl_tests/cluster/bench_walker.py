@@ -172,6 +172,7 @@ async def largest_counts(dut, sizes: tuple[int, int, int]) -> None:
     layer = random_layer(bench, (1, 1, 1))
     layer.update(zip(("vectors", "passes", "segments"), sizes, strict=True))
     layer["segments"] = min(layer["segments"], bench.config.code_depth)
+    layer["passes"] = min(layer["passes"], 1 << bench.config.filter_bits >> layer["pair"])
     await walk(bench, [layer | {"window_segments": 0}])
 
 

@@ -172,10 +172,10 @@ def drain_job(rng: random.Random) -> dict[str, int]:
     }
 
 
-def emit_job(rng: random.Random) -> dict[str, int]:
+def emit_job(rng: random.Random, config: ArrayConfig) -> dict[str, int]:
     """Any job, for blocks that hand it on."""
     return {
-        "filter": rng.randrange(1 << 12),
+        "filter": rng.randrange(1 << config.filter_bits),
         "bank": rng.randrange(4),
         "window_bank": rng.randrange(2),
         "residual_bank": rng.randrange(2),

@@ -87,11 +87,11 @@ KINDS = ("good", "good", "flipped", "undecodable", "short", "long", "nothing")
 
 
 @cocotb.test()
-async def one_byte_a_cycle(dut) -> None:
+async def two_cycles_a_byte_in_and_one_out(dut) -> None:
     bench = Bench(dut, gap=0.0)
     source, sink = bench.source("i"), bench.sink("o")
     await bench.reset()
     body = bytes(bench.rng.randrange(256) for _ in range(LIMIT))
     source.send(packet(checked(body)))
     # In, checked, and out again.
-    await bench.until(sink, LIMIT + 1, (LIMIT + 5) + 2 + (LIMIT + 1))
+    await bench.until(sink, LIMIT + 1, (2 * (LIMIT + 4) + 1) + 2 + (LIMIT + 1))

@@ -10,9 +10,16 @@ from amaranth.sim import Simulator
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.conductor import Conductor
 from plum_hw.gateware.link.cluster_router import ClusterRouter
-from plum_hw.gateware.link.host_port import read_cycles
+from plum_hw.gateware.link.host_port import IDENTITY_SPACE, read_cycles
 from plum_hw.gateware.records import Records
-from plum_hw.layouts import LAYER_COUNTERS, SPACE_BYTES, Counter, Space, layer_layout
+from plum_hw.layouts import (
+    LAYER_COUNTERS,
+    SPACE_BYTES,
+    Counter,
+    Space,
+    identity,
+    layer_layout,
+)
 from plum_hw.timing import QUIET_CYCLES
 
 CONFIG = ArrayConfig(clusters=3, write_buses=2, lanes=16, result_depth=20, layer_counters=16)
@@ -93,16 +100,25 @@ def test_router_carries_each_access_to_the_clusters_meant(seed: int) -> None:
         assert memories.words == model
         places = rng.sample(sorted(model), 40)
         others = [(2, int(Space.RESULT), 3), (0, int(Space.COUNTER), 1)]
-        for number, (cluster, space, address) in enumerate([*places, *others]):
+        fetches = 0
+        for cluster, space, address in [*places, *others]:
             await ask(context, space, 1 << cluster, address, 0, 0)
+            fetches += space == Space.ACTIVATION
             context.set(response.ready, 1)
             (got,) = await context.tick().sample(response.payload).until(response.valid)
             context.set(response.ready, 0)
             fixed = {Space.RESULT: 0x12345678, Space.COUNTER: 0x9ABCDEF0}
-            assert memories.fetches == number + 1
+            assert memories.fetches == fetches
             # Words of four bytes stand in the lower half.
             got &= (1 << 8 * SPACE_BYTES[Space(space)]) - 1
             assert got == fixed.get(Space(space), model.get((cluster, space, address)))
+        known = b""
+        context.set(response.ready, 1)
+        for address in range(3):
+            await ask(context, IDENTITY_SPACE, rng.randrange(8), address, 0, 0)
+            (got,) = await context.tick().sample(response.payload).until(response.valid)
+            known += got.to_bytes(8, "little")
+        assert known == identity(CONFIG)
 
     simulator = Simulator(router)
     simulator.add_clock(1e-8)
@@ -215,7 +231,7 @@ def test_records_hold_results_and_counters(seed: int) -> None:
         context.set(records.cycles, 77)
         await context.tick()
         await context.tick()
-        assert context.get(records.results) == taken
+        assert context.get(records.results) == taken % (2 * CONFIG.result_depth)
         for address, word in results.items():
             assert (await read(context, address))[0] == word
         assert (await read(context, Counter.CYCLES))[1] == 77

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.jobs import MASK_BYTE, Beat, mask_layout, mask_stream
+from plum_hw.gateware.cluster.jobs import MASK_BYTE, beat_layout, mask_layout, mask_stream
 from plum_hw.layouts import DrainOp, Start
 
 
@@ -49,7 +49,7 @@ class Decoder(wiring.Component):
                 "finished": In(1),
                 "finished_bank": In(2),
                 "address": Out(config.act_addr_bits),
-                "beat": Out(Beat),
+                "beat": Out(beat_layout(config)),
                 "beat_count": Out(1),
                 "drain_stalls": Out(1),
                 "emit_stalls": Out(1),
@@ -99,7 +99,7 @@ class Decoder(wiring.Component):
         # A cycle to number the bit, one to make it an address.
         number = Signal(range(MASK_BYTE))
         base = Signal(config.act_addr_bits)
-        beat = Signal(Beat)
+        beat = Signal(beat_layout(config))
         lowest = [word.mask[bit] & ~word.mask[:bit].any() for bit in range(MASK_BYTE)]
         m.d.sync += [
             number.eq(

@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
@@ -116,7 +116,7 @@ class Drain(wiring.Component):
                 with m.Case(DrainOp.NIBBLE):
                     m.d.comb += base.eq(old[lane] << 4)
             # Of two activations.
-            larger = operand[: config.act_bits] > old[lane][: config.act_bits].as_unsigned()
+            larger = _larger(operand[: config.act_bits], old[lane][: config.act_bits])
             m.d.comb += [
                 # One adder, with a bit below for the complement's carry.
                 new[lane].eq(
@@ -181,6 +181,15 @@ class Drain(wiring.Component):
             complement = negate.replicate(config.acc_bits)
             m.d.sync += lanes[residue].eq(reduce(or_, parts) ^ complement)
         return lanes
+
+
+def _larger(a: Value, b: Value) -> Value:
+    """Whether a > b, unsigned: a LUT for two bits, which is less than a carry chain takes."""
+    result: Value = Const(0)
+    for low in range(0, len(a), 2):
+        for x, y in zip(a[low : low + 2], b[low : low + 2], strict=True):
+            result = (x & ~y) | (~(x ^ y) & result)
+    return result
 
 
 def _choose(shift: Value, choices: dict[int, Value]) -> Value:

@@ -10,9 +10,9 @@ from amaranth.lib.wiring import In, Out
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import (
     SIDE_BANK,
-    EmitJob,
     bus_layout,
     bus_number,
+    emit_job_layout,
     sum_port,
     table_port,
 )
@@ -72,7 +72,7 @@ class Emitter(wiring.Component):
                 "layer": In(struct_of(layer_layout(config))),
                 "layer_start": In(1),
                 "start": In(1),
-                "job": In(EmitJob),
+                "job": In(emit_job_layout(config)),
                 "finished": Out(1),
                 "finished_bank": Out(2),
                 "sum_port": Out(sum_port(config)),
@@ -93,7 +93,7 @@ class Emitter(wiring.Component):
 
         # A waiting job, and the one in progress.
         waiting, active, finish, take = Signal(), Signal(), Signal(), Signal()
-        next_job, job = Signal(EmitJob), Signal(EmitJob)
+        next_job, job = Signal(emit_job_layout(config)), Signal(emit_job_layout(config))
         m.d.comb += [
             take.eq(waiting & (~active | finish)),
             self.finished.eq(finish),

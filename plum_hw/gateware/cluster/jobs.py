@@ -23,26 +23,32 @@ class DrainJob(data.Struct):
     bank: unsigned(2)  # see docs/architecture.md, "Cycles"
 
 
-class EmitJob(data.Struct):
+def emit_job_layout(config: ArrayConfig) -> data.StructLayout:
     """What one emission does."""
+    return data.StructLayout(
+        {
+            "filter": unsigned(config.filter_bits),  # without the window-sum filter
+            "bank": unsigned(2),  # of the filter's sums
+            "window_bank": unsigned(1),  # SIDE_BANK + this: the window sum
+            "residual_bank": unsigned(1),  # SIDE_BANK + this: the residual
+            "last_filter": unsigned(1),  # the next emission is of the next vector
+        }
+    )
 
-    filter: unsigned(12)  # without the window-sum filter
-    bank: unsigned(2)  # of the filter's sums
-    window_bank: unsigned(1)  # SIDE_BANK + this: the window sum
-    residual_bank: unsigned(1)  # SIDE_BANK + this: the residual
-    last_filter: unsigned(1)  # the next emission is of the next vector
 
-
-class Beat(data.Struct):
+def beat_layout(config: ArrayConfig) -> data.StructLayout:
     """What one beat does to the lanes; travels beside the activation memory's read."""
-
-    valid: unsigned(1)  # the accumulators take a step
-    null: unsigned(1)  # x is zero
-    start: Start
-    drain: unsigned(1)  # last beat before a drain
-    drain_job: DrainJob
-    emit: unsigned(1)  # with drain: the filter is complete
-    emit_job: EmitJob
+    return data.StructLayout(
+        {
+            "valid": unsigned(1),  # the accumulators take a step
+            "null": unsigned(1),  # x is zero
+            "start": Start,
+            "drain": unsigned(1),  # last beat before a drain
+            "drain_job": DrainJob,
+            "emit": unsigned(1),  # with drain: the filter is complete
+            "emit_job": emit_job_layout(config),
+        }
+    )
 
 
 def sums_layout(config: ArrayConfig) -> data.ArrayLayout:
@@ -101,7 +107,7 @@ def mask_layout(config: ArrayConfig) -> data.StructLayout:
             "drain": unsigned(1),  # the byte's last beat drains
             "drain_job": DrainJob,
             "emit": unsigned(1),  # with drain: the filter is complete
-            "emit_job": EmitJob,
+            "emit_job": emit_job_layout(config),
         }
     )
 
@@ -118,7 +124,7 @@ def segment_job_layout(config: ArrayConfig) -> data.StructLayout:
             "drain_job": DrainJob,
             "residual": unsigned(1),  # its one word is added to `address`: one beat there
             "emit": unsigned(1),
-            "emit_job": EmitJob,
+            "emit_job": emit_job_layout(config),
         }
     )
 
@@ -136,11 +142,11 @@ def segment_stream(config: ArrayConfig) -> stream.Signature:
 __all__ = [
     "MASK_BYTE",
     "SIDE_BANK",
-    "Beat",
     "DrainJob",
-    "EmitJob",
+    "beat_layout",
     "bus_layout",
     "bus_number",
+    "emit_job_layout",
     "mask_layout",
     "mask_stream",
     "segment_job_layout",

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.jobs import Beat, DrainJob, EmitJob
+from plum_hw.gateware.cluster.jobs import DrainJob, beat_layout, emit_job_layout
 from plum_hw.layouts import Start
 
 
@@ -35,22 +35,22 @@ class Lanes(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "beat": In(Beat),
+                "beat": In(beat_layout(config)),
                 "vector": In(data.ArrayLayout(unsigned(config.act_bits), config.lanes)),
                 "snapshot": Out(data.ArrayLayout(unsigned(config.acc_bits), config.lanes)),
                 "drain": Out(1),
                 "drain_job": Out(DrainJob),
                 "emit": Out(1),
-                "emit_job": Out(EmitJob),
+                "emit_job": Out(emit_job_layout(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         config = self._config
         m = Module()
-        beat_1 = Signal(Beat)  # beside the memory's data
-        beat_2 = Signal(Beat)  # beside the operand
-        beat_3 = Signal(Beat)  # beside the accumulators
+        beat_1 = Signal(beat_layout(config))  # beside the memory's data
+        beat_2 = Signal(beat_layout(config))  # beside the operand
+        beat_3 = Signal(beat_layout(config))  # beside the accumulators
         m.d.sync += [beat_1.eq(self.beat), beat_2.eq(beat_1), beat_3.eq(beat_2)]
 
         # The accumulators of 64 lanes hang on these two; a register of their own keeps the path to

@@ -76,8 +76,9 @@ class Walker(wiring.Component):
 
         # Counters go from one up to their limits: so they need no choice, which would not share a
         # LUT with the adder.
-        vectors, passes, segments = Signal(9, init=1), Signal(12, init=1), Signal(10, init=1)
-        number = Signal(12)  # of the pass's first filter
+        vectors, segments = Signal(9, init=1), Signal(10, init=1)
+        passes = Signal.like(layer.passes, init=1)
+        number = Signal(config.filter_bits)  # of the pass's first filter
         bank = Signal()
         is_window, first_segment, first_pass = Signal(), Signal(), Signal()
         last_segment, last_pass, last_vector = Signal(), Signal(), Signal()
@@ -161,7 +162,7 @@ class Walker(wiring.Component):
         residual_source = Signal(config.act_addr_bits)
         advance = Signal(config.act_addr_bits)
         window_1, restart, vector_1, odd_1 = Signal(), Signal(), Signal(), Signal()
-        number_1 = Signal(12)
+        number_1 = Signal.like(number)
         m.d.comb += advance.eq(number & layer.filter_step.replicate(len(number)))
         m.d.sync += [
             bank_1.eq(bank),

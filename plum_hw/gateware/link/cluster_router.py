@@ -3,14 +3,20 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import bus_layout
-from plum_hw.gateware.link.host_port import HostPort, MemoryPort, read_cycles
-from plum_hw.layouts import Space
+from plum_hw.gateware.cluster.mux_tree import mux_tree
+from plum_hw.gateware.link.host_port import (
+    IDENTITY_SPACE,
+    HostPort,
+    MemoryPort,
+    read_cycles,
+)
+from plum_hw.layouts import Space, identity
 
 
 class ClusterRouter(wiring.Component):
@@ -30,6 +36,7 @@ class ClusterRouter(wiring.Component):
     memories : of the clusters
     bus : what goes over the write bus of its group
     result, counter : of the device, by the address of the memories' ports
+    results : number of results, which stands beside each counter
     """
 
     def __init__(self, config: ArrayConfig) -> None:
@@ -42,6 +49,7 @@ class ClusterRouter(wiring.Component):
                 "bus": Out(bus_layout(config)),
                 "result": In(32),
                 "counter": In(32),
+                "results": In(16),
             }
         )
 
@@ -66,7 +74,7 @@ class ClusterRouter(wiring.Component):
                 memory.address.eq(held.address),
                 memory.data.eq(held.data),
                 memory.part.eq(part),
-                memory.fetch.eq(reading & (wait == cycles)),
+                memory.fetch.eq(reading & (wait == cycles) & (held.space == Space.ACTIVATION)),
                 memory.write_code.eq(meant & (held.space == Space.CODE)),
                 memory.write_table.eq(meant & (held.space == Space.TABLE)),
             ]
@@ -107,7 +115,7 @@ class ClusterRouter(wiring.Component):
                 with m.If(wait == 0):
                     m.next = "GATHER"
             with m.State("GATHER"):
-                word = Cat(response.payload[8:], self._read(held.space, targets, part))
+                word = Cat(response.payload[8:], self._read(held, targets, part))
                 m.d.sync += [part.eq(part + 1), response.payload.eq(word)]
                 with m.If(part.all()):
                     m.next = "RESPOND"
@@ -117,13 +125,18 @@ class ClusterRouter(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _read(self, space: Signal, targets: Signal, part: Signal) -> Value:
+    def _read(self, held: data.View, targets: Signal, part: Signal) -> Value:
         """A byte of the word that a read is answered with."""
-        bytes_ = [
-            Mux(space == Space.RESULT, self.result.word_select(part[:2], 8), 0),
-            Mux(space == Space.COUNTER, self.counter.word_select(part[:2], 8), 0),
-        ]
-        own = (space != Space.RESULT) & (space != Space.COUNTER)
+        space = held.space
+        known = identity(self._config)
+        place = Cat(part, held.address)[: (len(known) - 1).bit_length()]
+        device = {
+            Space.RESULT: self.result.word_select(part[:2], 8),
+            Space.COUNTER: Cat(self.counter, self.results).word_select(part[:3], 8),
+            IDENTITY_SPACE: mux_tree(place, [C(byte, 8) for byte in known]),
+        }
+        bytes_ = [Mux(space == number, byte, 0) for number, byte in device.items()]
+        own = ~Cat(space == number for number in device).any()
         for number, memory in enumerate(self.memories):
             bytes_.append(Mux(own & targets[number], memory.read, 0))
         return reduce(or_, bytes_)

@@ -1,25 +1,17 @@
 """Commands: what a request asks for is done, and answered."""
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal
-from amaranth.lib import enum, stream, wiring
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.link.host_port import HostPort
-from plum_hw.gateware.link.request import request_layout
+from plum_hw.gateware.link.host_port import IDENTITY_SPACE, HostPort
+from plum_hw.gateware.link.request import COUNT_BITS, request_layout
 from plum_hw.gateware.link.response_writer import Answer
-from plum_hw.layouts import Op, Status, identity
+from plum_hw.layouts import Counter, Op, Space, Status
 
 _IDENTITY_WORDS = 3
-_RUN_BYTES = 6  # cycles and number of results
-
-
-class _Payload(enum.Enum, shape=2):
-    """Where the words of an answer's payload come from."""
-
-    MEMORY = 0
-    IDENTITY = 1
-    RUN = 2
+_RUN_BYTES = 6  # the counter of cycles, and beside it the number of results
 
 
 class CommandExecutor(wiring.Component):
@@ -38,7 +30,7 @@ class CommandExecutor(wiring.Component):
     host, targets : access to the memories of the clusters whose bit is set
     start, program, layers : begin a run
     abort : stop it
-    busy, cycles, results : how it goes; `busy` is high from the cycle after `start`
+    busy : how it goes; high from the cycle after `start`
     running : a run is in progress, or its answer is due
     """
 
@@ -57,8 +49,6 @@ class CommandExecutor(wiring.Component):
                 "layers": Out(16),
                 "abort": Out(1),
                 "busy": In(1),
-                "cycles": In(32),
-                "results": In(16),
                 "running": Out(1),
             }
         )
@@ -67,9 +57,8 @@ class CommandExecutor(wiring.Component):
         self._aborting = Signal()  # the answer to ABORT follows the answer to RUN
         self._status = Signal(8)
         self._sequence = Signal(8)
-        self._source = Signal(_Payload)
         self._word_bytes = Signal(4)
-        self._left = Signal(16)  # words still to be written or sent
+        self._left = Signal(COUNT_BITS)  # words still to be written or sent
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -100,7 +89,8 @@ class CommandExecutor(wiring.Component):
                     self.running.eq(0),
                     self._sequence.eq(self._run_sequence),
                     self._status.eq(Status.OK),
-                    self._source.eq(_Payload.RUN),
+                    self._current.space.eq(Space.COUNTER),
+                    self._current.address.eq(Counter.CYCLES),
                     self._left.eq(1),
                     self._word_bytes.eq(_RUN_BYTES),
                 ]
@@ -123,13 +113,13 @@ class CommandExecutor(wiring.Component):
         with m.Switch(request.op):
             with m.Case(Op.IDENTIFY):
                 m.d.sync += [
-                    self._source.eq(_Payload.IDENTITY),
+                    self._current.space.eq(IDENTITY_SPACE),
+                    self._current.address.eq(0),
                     self._left.eq(_IDENTITY_WORDS),
                     self._word_bytes.eq(8),
                 ]
             with m.Case(Op.READ):
                 m.d.sync += [
-                    self._source.eq(_Payload.MEMORY),
                     self._left.eq(request.count),
                     self._word_bytes.eq(Mux(request.wide, 8, 4)),
                 ]
@@ -201,25 +191,14 @@ class CommandExecutor(wiring.Component):
     def _send(self, m: Module) -> None:
         request, response, words = self.host.request, self.host.response, self.read_words
         asked = Signal()  # a word was asked for and has not come
-        known = C(int.from_bytes(identity(self._config), "little"), _IDENTITY_WORDS * 64)
-        known_word = known.word_select((_IDENTITY_WORDS - self._left)[:2], 64)
 
         with m.State("SEND"):
-            with m.Switch(self._source):
-                with m.Case(_Payload.MEMORY):
-                    m.d.comb += [
-                        request.valid.eq(~asked),
-                        words.payload.eq(response.payload),
-                        words.valid.eq(response.valid),
-                        response.ready.eq(words.ready),
-                    ]
-                with m.Case(_Payload.IDENTITY):
-                    m.d.comb += [words.payload.eq(known_word), words.valid.eq(1)]
-                with m.Default():
-                    m.d.comb += [
-                        words.payload.eq(Cat(self.cycles, self.results)),
-                        words.valid.eq(1),
-                    ]
+            m.d.comb += [
+                request.valid.eq(~asked),
+                words.payload.eq(response.payload),
+                words.valid.eq(response.valid),
+                response.ready.eq(words.ready),
+            ]
             with m.If(request.valid & request.ready):
                 m.d.sync += asked.eq(1)
             with m.If(words.valid & words.ready):

@@ -29,7 +29,7 @@ class Link(wiring.Component):
     Members
     -------
     rx, tx : bytes of the line
-    host, targets, start, program, layers, abort, busy, cycles, results : as `CommandExecutor`
+    host, targets, start, program, layers, abort, busy : as `CommandExecutor`
     """
 
     def __init__(self, config: ArrayConfig) -> None:
@@ -45,8 +45,6 @@ class Link(wiring.Component):
                 "layers": Out(16),
                 "abort": Out(1),
                 "busy": In(1),
-                "cycles": In(32),
-                "results": In(16),
             }
         )
 
@@ -80,7 +78,5 @@ class Link(wiring.Component):
             self.layers.eq(executor.layers),
             self.abort.eq(executor.abort),
             executor.busy.eq(self.busy),
-            executor.cycles.eq(self.cycles),
-            executor.results.eq(self.results),
         ]
         return m

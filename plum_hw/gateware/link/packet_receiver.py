@@ -16,8 +16,8 @@ class PacketReceiver(wiring.Component):
     A damaged or too long packet becomes a single BAD whose data is the packet's first byte, as far
     as one was received. An empty packet becomes nothing.
 
-    One byte a cycle each way; the first byte of the body leaves two cycles after END came in. Input
-    waits while a body is being read.
+    A byte in takes two cycles, one for each half in the checksum, a byte out one; the first byte of
+    the body leaves two cycles after END came in. Input waits while a body is being read.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class PacketReceiver(wiring.Component):
         m = Module()
         m.submodules.buffer = buffer = memory.Memory(self.memory_data)
         write, read = buffer.write_port(), buffer.read_port()
-        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC().create()
+        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(data_width=4).create()
 
         received = Signal(range(self._limit + 1))
         too_long = Signal()
@@ -54,14 +54,15 @@ class PacketReceiver(wiring.Component):
         index = Signal(range(self._limit + 1))
         step = Signal()
 
+        second = Signal()  # half of the byte for the checksum
         at_start = received == 0
         full = received == self._limit
         byte = self.i.payload.data
         m.d.comb += [
             write.addr.eq(received),
             write.data.eq(byte),
-            crc.data.eq(byte),
-            crc.start.eq(at_start),
+            crc.data.eq(Mux(second, byte[4:], byte[:4])),
+            crc.start.eq(at_start & ~second),
             # The memory answers a cycle later, so it is asked for the byte that will be next.
             read.addr.eq(Mux(step, index + 1, index)),
             self.o.payload.data.eq(read.data),
@@ -69,10 +70,16 @@ class PacketReceiver(wiring.Component):
 
         with m.FSM():
             with m.State("RECEIVE"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    with m.If(self.i.payload.mark == Mark.DATA):
-                        m.d.comb += [write.en.eq(~full), crc.valid.eq(1)]
+                is_data = self.i.payload.mark == Mark.DATA
+                m.d.comb += [
+                    self.i.ready.eq(second | ~is_data),
+                    crc.valid.eq(self.i.valid & is_data),
+                ]
+                with m.If(crc.valid):
+                    m.d.sync += second.eq(~second)
+                with m.If(self.i.valid & self.i.ready):
+                    with m.If(is_data):
+                        m.d.comb += write.en.eq(~full)
                         with m.If(at_start):
                             m.d.sync += first.eq(byte)
                         with m.If(full):

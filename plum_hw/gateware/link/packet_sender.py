@@ -1,6 +1,6 @@
 """Packets out: appends the checksum."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
@@ -11,7 +11,8 @@ from plum_hw.gateware.link.symbols import Mark, Symbol
 class PacketSender(wiring.Component):
     """Puts the CRC-32 of a body behind it.
 
-    Bytes pass through in the same cycle; between a body's last byte and its END four more follow.
+    A byte takes two cycles, one for each half in the checksum; between a body's last byte and its
+    END four more follow.
 
     Members
     -------
@@ -24,21 +25,28 @@ class PacketSender(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC().create()
+        m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(data_width=4).create()
         number = Signal(2)
         appended = Signal()
         restart = Signal(init=1)
+        second = Signal()  # half of the byte for the checksum
 
         is_data = self.i.payload.mark == Mark.DATA
+        byte = self.i.payload.data
         m.d.comb += [
-            crc.data.eq(self.i.payload.data),
-            crc.valid.eq(self.i.valid & self.i.ready & is_data),
-            crc.start.eq(crc.valid & restart),
-            self.o.valid.eq(self.i.valid),
+            crc.data.eq(Mux(second, byte[4:], byte[:4])),
+            crc.valid.eq(self.i.valid & is_data & (~second | self.o.ready)),
+            crc.start.eq(restart & ~second),
+            self.o.valid.eq(self.i.valid & (second | ~is_data)),
         ]
+        with m.If(crc.valid):
+            m.d.sync += second.eq(~second)
         with m.If(is_data | appended):
-            m.d.comb += [self.o.payload.eq(self.i.payload), self.i.ready.eq(self.o.ready)]
-            with m.If(self.i.valid & self.o.ready):
+            m.d.comb += [
+                self.o.payload.eq(self.i.payload),
+                self.i.ready.eq(self.o.ready & (second | ~is_data)),
+            ]
+            with m.If(self.i.valid & self.i.ready):
                 m.d.sync += [restart.eq(~is_data), appended.eq(0)]
         with m.Else():
             m.d.comb += [

@@ -4,6 +4,9 @@ from amaranth.lib import data
 
 from plum_hw.config import ArrayConfig
 
+#: Bits of a number of words in one packet, the longest that a configuration may have.
+COUNT_BITS = 11
+
 
 class Access(data.Struct):
     """Arguments of READ; WRITE has the same without the count."""
@@ -37,7 +40,7 @@ def request_layout(config: ArrayConfig) -> data.StructLayout:
             "space": 3,
             "wide": 1,
             "address": 16,
-            "count": 16,
+            "count": COUNT_BITS,
             "run": Run,
         }
     )

@@ -1,6 +1,6 @@
 """Requests: parsed and checked."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -59,7 +59,7 @@ class RequestReader(wiring.Component):
         self._access = data.View(Access, self._arguments)
         self._run = data.View(Run, self._arguments[:32])
         self._depth = Signal(range(max(space_words(config).values()) + 1))
-        self._end = Signal(33)  # first word behind those that are meant
+        self._end = Signal(19)  # first word behind those that are meant
         self._bad_place = Signal()
         self._bad_amount = Signal()
 
@@ -115,7 +115,6 @@ class RequestReader(wiring.Component):
         needed = Signal(range(9))
 
         with m.State("ADMIT"):
-            given = self.length - _HEADER_BYTES
             m.d.sync += index.eq(0)
             m.next = "ARGUMENTS"
             with m.Switch(request.op):
@@ -125,7 +124,9 @@ class RequestReader(wiring.Component):
                         if op not in (Op.IDENTIFY, Op.ABORT):
                             with m.If(self.running):
                                 self._refuse(m, Status.BUSY)
-                        with m.If((given < count) if op == Op.WRITE else (given != count)):
+                        least = _HEADER_BYTES + count
+                        bad = self.length < least if op == Op.WRITE else self.length != least
+                        with m.If(bad):
                             self._refuse(m, Status.BAD_LENGTH)
                 with m.Default():
                     self._refuse(m, Status.BAD_OP)
@@ -179,10 +180,14 @@ class RequestReader(wiring.Component):
                 # As a sum: a product would take a multiplier from the array.
                 words = layer_layout(self._config).words
                 bits = [bit for bit in range(words.bit_length()) if words >> bit & 1]
-                descriptors = sum(self._run.layers << bit for bit in bits)
+                most_layers = self._config.code_depth // words
+                layers = self._run.layers[: most_layers.bit_length()]
+                descriptors = Signal(range(words << len(layers)))
+                m.d.comb += descriptors.eq(sum(layers << bit for bit in bits))
+                far = self._run.layers[len(layers) :].any()
                 m.d.sync += [
                     self._bad_amount.eq(0),
-                    self._end.eq(self._run.program + descriptors),
+                    self._end.eq(Cat((self._run.program + descriptors)[:18], far)),
                 ]
             with m.Else():
                 with m.If(is_write):
@@ -191,7 +196,9 @@ class RequestReader(wiring.Component):
                 with m.Else():
                     m.d.comb += count.eq(self._access.count)
                     m.d.sync += self._bad_amount.eq(self._access.count > most)
-                m.d.sync += self._end.eq(self._access.address + count)
+                # No memory has more words than 16 bits tell.
+                far = self._access.address[16:].any()
+                m.d.sync += self._end.eq(Cat((self._access.address[:16] + count)[:18], far))
 
         with m.State("COMPARE"):
             m.next = "SKIP"

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from plum_hw.gateware.link.request import COUNT_BITS
 from plum_hw.gateware.link.symbols import Mark, Symbol
 
 
@@ -12,7 +13,7 @@ class Answer(data.Struct):
 
     sequence: 8
     status: 8
-    words: 16
+    words: COUNT_BITS
     word_bytes: 4
 
 
