@@ -17,9 +17,6 @@ from plum_hw.errors import ConfigError
 #: Right shifts the requantizer can select, by two bits of the layer descriptor.
 SHIFTS = (12, 16, 20, 24)
 
-#: Bits of a scatter entry (`plum_hw.layouts.scatter_layout`) that no knob changes.
-_ENTRY_BITS = 8
-
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayConfig:
@@ -102,13 +99,6 @@ class ArrayConfig:
             raise ConfigError(
                 f"write_buses is {self.write_buses}; it must be 1, 2, 4 or 8, and at most "
                 f"{self.groups} (lanes / {self.group_lanes})"
-            )
-        entry_bits = self.act_addr_bits + 2 * self.group_bits + self.cluster_bits + _ENTRY_BITS
-        if entry_bits > 32:
-            raise ConfigError(
-                f"{self.clusters} clusters of {self.lanes} lanes and {self.act_depth} vectors need "
-                f"scatter entries of {entry_bits} bits, which have 32: use fewer clusters, fewer "
-                "lanes or a smaller act_depth"
             )
         if self.mask_bits % 8:
             raise ConfigError(f"mask_bits is {self.mask_bits}; it must be 8, 16, 24 or 32")

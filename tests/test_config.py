@@ -33,7 +33,6 @@ def test_presets_are_whole(name):
         ({"write_buses": 3}, ["write_buses is 3", "1, 2, 4 or 8"]),
         ({"mask_bits": 12}, ["mask_bits is 12", "8, 16, 24 or 32"]),
         ({"act_depth": True}, ["act_depth is True", "integer"]),
-        ({"clusters": 16, "lanes": 128, "act_depth": 4096}, ["33 bits", "act_depth"]),
     ],
 )
 def test_wrong_knobs_are_named(knobs, words):
@@ -73,3 +72,11 @@ def test_buses_share_the_groups(lanes, buses):
         assert sorted(served[first : first + buses]) == list(range(buses))
     if 1 < buses < config.groups:
         assert served[0] != served[buses]
+
+
+def test_the_largest_array_has_segments_and_entries_of_one_word():
+    config = ArrayConfig(
+        clusters=16, lanes=128, write_buses=8, act_depth=4096, code_depth=65536, table_depth=8192
+    )
+    assert segment_layout(config).words == 1
+    assert scatter_layout(config).words == 1

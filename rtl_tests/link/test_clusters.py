@@ -231,7 +231,7 @@ def test_records_hold_results_and_counters(seed: int) -> None:
         context.set(records.cycles, 77)
         await context.tick()
         await context.tick()
-        assert context.get(records.results) == taken % (2 * CONFIG.result_depth)
+        assert context.get(records.results) == taken % (1 << len(records.results))
         for address, word in results.items():
             assert (await read(context, address))[0] == word
         assert (await read(context, Counter.CYCLES))[1] == 77
