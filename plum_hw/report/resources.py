@@ -158,9 +158,11 @@ def synthesise(verilog: str, top: str, period_ns: float) -> tuple[Resources, dic
 
     period_ns : of the clock that logic is mapped for, as far as delays without wires tell
 
-    The blocks are the modules of the hierarchy, by dotted path (`top.accelerator.link`).
+    The blocks are the modules of the hierarchy, by dotted path (`top.accelerator.link`); a cluster
+    as it is in the whole.
     """
     with ThreadPoolExecutor(2) as pool:
         whole = pool.submit(_synthesise, verilog, top, "-flatten", period_ns)
         blocks = pool.submit(_synthesise, verilog, top, "", period_ns)
-        return whole.result()[top], blocks.result()
+        clusters = {name: cost for name, cost in whole.result().items() if name == CLUSTER}
+        return whole.result()[top], blocks.result() | clusters

@@ -86,9 +86,10 @@ def test_channels_of_a_depthwise_layer_in_different_clusters(device, tmp_path):
     )
 
 
-def test_shipped_network(device):
-    """The trained network on two test images, on the array of the demo."""
-    config = preset("single")
+@pytest.mark.parametrize("array", ["single", "arty-a7-35t"])
+def test_shipped_network(device, array):
+    """The trained network on test images, on the array of the demo and on a board's."""
+    config = preset(array)
     device(config).run(
         BENCH,
         {
@@ -96,7 +97,7 @@ def test_shipped_network(device):
             "PLUM_BENCH_LIMITS": "{}",
             "PLUM_BENCH_NETWORK": str(shipped("fashion.qnet")),
             "PLUM_BENCH_IMAGES": str(shipped("fashion-test-500.npz")),
-            "PLUM_BENCH_COUNT": "2",
+            "PLUM_BENCH_COUNT": "2" if config.clusters == 1 else "1",
         },
     )
 

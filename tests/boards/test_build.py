@@ -85,7 +85,8 @@ def test_report_counts_what_the_array_must_have(arty_project):
     assert {f"cluster.{part}" for part in parts} | {"link", "uart"} < set(blocks)
     assert not [name for name in blocks if "buffer" in name or "$" in name]
     inside = [cost["lut"] for name, cost in blocks.items() if name.startswith("cluster.")]
-    assert 0 < sum(inside) <= blocks["cluster"]["lut"]
+    # A cluster is counted flattened, its blocks are not.
+    assert 0.8 * sum(inside) < blocks["cluster"]["lut"] < 1.2 * sum(inside)
     assert 0 < blocks["link"]["lut"] < report["resources"]["lut"]
 
 
@@ -99,7 +100,7 @@ def test_the_arty_holds_five_clusters(tmp_path):
     """Mapped once, counted five times; the counts themselves are those of this Yosys."""
     report = build(board("arty"), preset("arty-a7-35t"), tmp_path).as_dict()
     used, blocks = report["resources"], report["blocks"]
-    assert used["lut"] <= 0.725 * report["capacity"]["lut"]
+    assert used["lut"] <= 0.70 * report["capacity"]["lut"]
     assert used["ram"] <= report["capacity"]["ram"]
     assert used["dsp"] == 5 * 8
     assert used["ram"] > 5 * blocks["cluster"]["ram"]
