@@ -16,19 +16,16 @@ from numpy.typing import NDArray
 
 from plum_hw.compiler.decode import LayerCode
 from plum_hw.config import SHIFTS, ArrayConfig
-from plum_hw.layouts import DrainOp, Select, Start
+from plum_hw.layouts import DrainOp, Start
+
+from .faults import MachineError, require
+from .writes import decode_writes
 
 Array = NDArray[Any]
 
 
 #: Multiplications up to which OpenBLAS keeps to one thread.
 _BLAS_WORK = 1 << 18
-
-
-class MachineError(Exception):
-    """A program does what no compiled program does: the gateware's result would depend on its
-    pipeline, so the machine has none.
-    """
 
 
 @dataclass(frozen=True)
@@ -68,22 +65,6 @@ class _Sums:
         self.drains.append(drain)
 
 
-@dataclass(frozen=True)
-class Writes:
-    """The bytes that a cluster writes in a layer, in the order of time.
-
-    *Members*: ``target``, flat index into a cluster's activation memory; ``source``, into the
-    layer's outputs [filters, vectors, lanes], or their number for a zero; ``order`` of the filter
-    and vector; ``dest`` and ``grouped``, who receives it.
-    """
-
-    target: Array
-    source: Array
-    order: Array
-    dest: Array
-    grouped: Array
-
-
 def _product(matrix: Array, inputs: Array) -> Array:
     """Products ``matrix`` [f, n] @ ``inputs`` [v, n, lanes], in parts too small for BLAS to wake
     its threads: on a busy machine these were measured twenty times slower.
@@ -98,11 +79,6 @@ def _product(matrix: Array, inputs: Array) -> Array:
 def _wrap_signed(values: Array, bits: int) -> Array:
     half = 1 << (bits - 1)
     return ((values + half) & ((1 << bits) - 1)) - half
-
-
-def _require(condition: bool, text: str) -> None:
-    if not condition:
-        raise MachineError(text)
 
 
 class Kernel:
@@ -125,8 +101,8 @@ class Kernel:
         fields = code.fields
         self._wrap = (1 << config.act_addr_bits) - 1
         vectors = fields["vectors"] if fields["passes"] else 0
-        _require(not fields["reduce"] or vectors <= 1, "a reduction has more than one vector")
-        _require(
+        require(not fields["reduce"] or vectors <= 1, "a reduction has more than one vector")
+        require(
             not (fields["pair"] and fields["filter_step"]), "a pair of filters has a filter step"
         )
         self._vectors = np.arange(vectors)
@@ -138,13 +114,11 @@ class Kernel:
             self._decode()
         self.wide = bool(fields["reduce"] and fields["wide"])
         self.size = len(self._filters) * vectors * (1 if self.wide else config.lanes)
-        self._channels = code.constants["channel"][self._filters]
-        self._dests = code.constants["dest"][self._filters]
         self.results = np.zeros(0, np.int64)
         if self.wide:
-            address = fields["out_base"] + self._channels
+            address = fields["out_base"] + code.constants["channel"][self._filters]
             self.results = address & ((1 << max(config.act_addr_bits, 12)) - 1)
-        self.writes = self._decode_writes()
+        self.writes = decode_writes(config, code, self._filters, self.size)
         self.reads = self._read_vectors()
         self.used = self._used_lanes()
 
@@ -164,8 +138,8 @@ class Kernel:
         """All drains of a vector, and checks that every emission finds its sums."""
         code, fields = self.code, self.code.fields
         for index, drain in self._chains(code.window_segments, code.window_masks, 0):
-            _require(not code.window_segments["emit"][index], "a window sum is emitted")
-            _require(not code.window_segments["residual"][index], "a window sum has a residual")
+            require(not code.window_segments["emit"][index], "a window sum is emitted")
+            require(not code.window_segments["residual"][index], "a window sum has a residual")
             self._window.add(drain, "window sums")
 
         # A residual is kept beside the sums of its filter, or, with a window sum, in the one place
@@ -179,14 +153,14 @@ class Kernel:
             sums = self._sums[bank]
             if segments["residual"][index]:
                 what = "residuals"
-                _require(bool(fields["residual"]), "a layer without residual reads one")
-                _require(not sums.emitted and bank not in residuals, f"a drain changes {what}")
-                _require(not pending or not code.window, f"{what} of two filters are kept at once")
-                _require(
+                require(bool(fields["residual"]), "a layer without residual reads one")
+                require(not sums.emitted and bank not in residuals, f"a drain changes {what}")
+                require(not pending or not code.window, f"{what} of two filters are kept at once")
+                require(
                     drain.op == DrainOp.SET and not drain.negate and not segments["shift"][index],
                     f"{what} are drained with an op other than SET, negated or shifted",
                 )
-                _require(not segments["offset"][index], f"{what} have an offset beside their word")
+                require(not segments["offset"][index], f"{what} have an offset beside their word")
                 pending.append(bank)
                 first = int(segments["words"][:index].sum())
                 rows = (code.masks[:, first].astype(np.int64) + ramp) & self._wrap
@@ -195,16 +169,14 @@ class Kernel:
             else:
                 sums.add(drain, "sums")
             if segments["emit"][index]:
-                _require(bool(sums.drains) and not sums.emitted, "an emission has no sums")
-                _require(
-                    bank == 0 or self._sums[0].emitted, "the second of a pair is emitted first"
-                )
+                require(bool(sums.drains) and not sums.emitted, "an emission has no sums")
+                require(bank == 0 or self._sums[0].emitted, "the second of a pair is emitted first")
                 if fields["residual"]:
-                    _require(bank in pending, "a filter has no residual")
+                    require(bank in pending, "a filter has no residual")
                     pending.remove(bank)
                 sums.emitted = True
-        _require(all(sums.emitted for sums in self._sums), "a filter is not emitted")
-        _require(not code.window or bool(self._window.drains), "a window sum is not drained")
+        require(all(sums.emitted for sums in self._sums), "a filter is not emitted")
+        require(not code.window or bool(self._window.drains), "a window sum is not drained")
         if residuals:
             both = np.stack([residuals[bank] for bank in sorted(residuals)], axis=1)
             numbered = both.reshape(-1, len(self._vectors))
@@ -234,8 +206,8 @@ class Kernel:
             elif start == Start.DOUBLE:
                 matrix = (2 * matrix) & ((1 << config.acc_bits) - 1)
             if residual:
-                _require(words == 1, "a residual has more than one word")
-                _require(bool(segments["drain"][index]), "a residual is not drained")
+                require(words == 1, "a residual has more than one word")
+                require(bool(segments["drain"][index]), "a residual is not drained")
             else:
                 part = bits[:, word : word + words].reshape(rows, words * config.mask_bits)
                 used = np.flatnonzero(part.any(axis=0))
@@ -243,7 +215,7 @@ class Kernel:
                 matrix = np.concatenate([matrix, part[:, used].astype(np.int64)], axis=1)
             word += words
             if not segments["drain"][index]:
-                _require(not segments["emit"][index], "an emission without a drain")
+                require(not segments["emit"][index], "an emission without a drain")
                 continue
             offsets, matrix = self._merged(offsets, matrix)
             found.append((index, self._drain(segments, index, offsets, matrix, filter_step)))
@@ -283,63 +255,6 @@ class Kernel:
         inside = (source >= 0) & (source < config.lanes)
         inside &= strip[source.clip(0, config.lanes - 1)] == strip
         return np.where(inside, source, config.lanes)
-
-    def _decode_writes(self) -> Writes:
-        config, code = self.config, self.code
-        entries, size = code.entries, config.group_lanes
-        if not len(entries["offset"]):
-            return Writes(*[np.zeros(0, np.int64)] * 5)
-        for name in ("source", "target"):
-            worst = int(entries[name].max())
-            _require(worst < config.groups, f"an entry's {name} is {worst} of {config.groups}")
-        lane = np.arange(size)
-        select = entries["select"][:, None]
-        straight = select == Select.STRAIGHT
-        written = np.broadcast_to(select != Select.HOLD, (len(select), size))
-        # EVEN and ODD take lanes 0..7 of the group that is held and 8..15 of the source.
-        lanes = np.where(straight, lane + size, 2 * lane + (select == Select.ODD))
-        held = lanes < size
-        source = lanes % size
-        target = size * entries["target"][:, None] + lane
-        if code.fields["reduce"]:
-            _require(bool(straight.all()), "a reduction writes EVEN or ODD lanes")
-            pixel = source == 0
-        else:
-            low = self._held(entries)
-            pixel = source < np.where(held, entries["count"][low, None], entries["count"][:, None])
-            group = np.where(held, entries["source"][low, None], entries["source"][:, None])
-            source = source + size * group
-        vectors = len(self._vectors)
-        number = np.arange(len(self._filters))[:, None, None]
-        outputs = (number * vectors + entries["vector"][:, None]) * config.lanes + source
-        address = code.fields["out_base"] + entries["offset"][:, None]
-        address = (address + self._channels[:, None, None]) & self._wrap
-        order = entries["vector"][:, None] * len(self._filters) + number
-        dest = entries["dest"][:, None] + self._dests[:, None, None]
-        dest &= (1 << config.cluster_bits) - 1
-        full = np.broadcast_arrays(
-            address * config.lanes + target,
-            np.where(pixel, outputs, self.size),
-            order,
-            dest,
-            entries["grouped"][:, None],
-        )
-        kept = np.broadcast_to(written, outputs.shape)
-        flat = [item[kept] for item in full]
-        in_time = np.argsort(flat[2], kind="stable")
-        return Writes(*[item[in_time] for item in flat])
-
-    def _held(self, entries: dict[str, Array]) -> Array:
-        """For each scatter entry the number of the one that has held a group for it."""
-        number = np.arange(len(entries["select"]))
-        holds = entries["select"] == Select.HOLD
-        last = np.maximum.accumulate(np.where(holds, number, -1))
-        halves = (entries["select"] == Select.EVEN) | (entries["select"] == Select.ODD)
-        known = (last >= 0) & (entries["vector"][last] == entries["vector"])
-        _require(
-            bool((known | ~halves).all()), "an EVEN or ODD entry of a list with no HOLD before it"
-        )
-        return last
 
     def _used_lanes(self) -> Array:
         """Lanes whose sums matter: the others add up what lies beside a map,

@@ -13,7 +13,8 @@ from plum_hw.compiler.cycles import LayerCycles, layer_cycles
 from plum_hw.compiler.decode import LayerCode
 from plum_hw.config import ArrayConfig
 
-from .kernel import Kernel, MachineError
+from .faults import MachineError
+from .kernel import Kernel
 
 Array = NDArray[Any]
 

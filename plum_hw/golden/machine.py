@@ -26,7 +26,7 @@ from plum_hw.layouts import (
     layer_layout,
 )
 
-from .kernel import MachineError
+from .faults import MachineError
 from .layer import Layer
 
 __all__ = ["AddressError", "Machine", "MachineError"]
