@@ -29,7 +29,7 @@ ENERGY = ROOT / "benchmarks" / "energy.json"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 
 #: Arrays that every network is compiled for.
-ARRAYS = ("arty-a7-35t", "arty-a7-100t", "ulx3s-85f", "cluster", "single")
+ARRAYS = ("arty-a7-35t", "arty-a7-35t-deep", "arty-a7-100t", "ulx3s-85f", "cluster", "single")
 #: An array of no board, for networks that need wide rows or deep memories.
 WIDE = ArrayConfig(
     name="wide",

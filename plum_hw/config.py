@@ -183,6 +183,19 @@ PRESETS: dict[str, ArrayConfig] = {
             sum_bits=22,
             layer_counters=32,
         ),
+        # The same part with fewer clusters that hold more: 21 of 50 RAMB36 each.
+        ArrayConfig(
+            name="arty-a7-35t-deep",
+            clusters=2,
+            write_buses=2,
+            act_depth=1024,
+            code_depth=4096,
+            table_depth=1024,
+            reach=1,
+            acc_bits=15,
+            sum_bits=23,
+            layer_counters=32,
+        ),
         # 11 RAMB36 a cluster of the A7-100T's 135.
         ArrayConfig(
             name="arty-a7-100t",
