@@ -20,6 +20,9 @@ from plum_models.export import integer_logits, integer_network
 from plum_models.networks import ResidualNet
 from plum_models.runtime import keep_freed_memory
 
+#: Trained networks that come with the package, each with its figures.
+_SHIPPED = Path(__file__).parent / "checkpoints"
+
 
 def _percent(right: int, split: Split) -> float:
     return 100.0 * right / len(split)
@@ -58,8 +61,30 @@ def load_samples(path: Path) -> Split:
     return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
 
 
+def shipped(network: str, scheme: str) -> Path:
+    """The checkpoint that comes with the package. Raises `ModelError` with those there are."""
+    found = {}
+    for path in sorted(_SHIPPED.glob("*.json")):
+        entry = json.loads(path.read_text())
+        found[entry["network"], entry["scheme"].replace("_", "-")] = path.with_suffix(
+            ".safetensors"
+        )
+    try:
+        return found[network, scheme.replace("_", "-")]
+    except KeyError:
+        there = ", ".join(f"{name} in {each}" for name, each in found)
+        raise ModelError(
+            f"no trained network {network!r} in scheme {scheme!r} is shipped; there are {there}; "
+            "name a file with --checkpoint"
+        ) from None
+
+
 def main(
-    checkpoint: Annotated[Path, typer.Option(help="trained network (.safetensors)")],
+    checkpoint: Annotated[Path | None, typer.Option(help="trained network (.safetensors)")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="a shipped network instead, such as fashion")
+    ] = None,
+    scheme: Annotated[str, typer.Option(help="with --network: of its weights")] = "signed-binary",
     integer: Annotated[bool, typer.Option(help="evaluate the exported integers")] = False,
     data: Annotated[Path | None, typer.Option(help="folder of the idx files")] = None,
     images: Annotated[Path | None, typer.Option(help="an .npz of samples instead")] = None,
@@ -69,7 +94,11 @@ def main(
     """Evaluate a checkpoint on the 10,000 test images of Fashion-MNIST, or on a sample file."""
     try:
         keep_freed_memory()
-        net = load_checkpoint(checkpoint).build()
+        if (checkpoint is None) == (network is None):
+            raise ModelError("give either --checkpoint FILE or --network NAME")
+        path = checkpoint if network is None else shipped(network, scheme)
+        assert path is not None
+        net = load_checkpoint(path).build()
         split = load_samples(images) if images else load_fashion(data, train=False)
         split = split.first(limit)
         began = time.perf_counter()

@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner, Result
 
 from plum_hw.golden.reference import Reference
 from plum_hw.ir import load_network
+from plum_models import evaluate
 from plum_models.checkpoint import load_checkpoint
 from plum_models.data import LABELS, USUAL_PLACE, load_fashion
 from plum_models.evaluate import float_top1, integer_top1, load_samples
@@ -47,6 +50,38 @@ def test_samples() -> None:
         Reference(network).top1(split.images.numpy()) == split.labels.numpy(),
         (integer_logits(network, split.images).argmax(1) == split.labels).numpy(),
     )
+
+
+def run_evaluate(*arguments: str) -> Result:
+    app = typer.Typer()
+    app.command()(evaluate.main)
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_evaluated_by_name() -> None:
+    samples = str(FOLDER / "fashion-test-500.npz")
+    result = run_evaluate("--network", "fashion", "--integer", "--images", samples, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["top1"] == 100 * RESULT["samples_right"] / 500
+    assert report["images"] == 500
+    assert report["density"] == RESULT["density"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "either --checkpoint FILE or --network NAME"),
+        (("--network", "fashion", "--checkpoint", "x"), "either --checkpoint FILE or"),
+        (("--network", "fashion", "--scheme", "octal"), "fashion in signed-binary"),
+        (("--network", "vgg"), "no trained network 'vgg'"),
+    ],
+)
+def test_wrong_names_are_one_line(arguments: tuple[str, ...], words: str) -> None:
+    result = run_evaluate(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_density(net: ResidualNet) -> None:
