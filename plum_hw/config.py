@@ -205,7 +205,8 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # 16 + 1 + 1 of the LFE5U-85F's 208 EBR a cluster would be 216: tables are in LUT RAM.
+        # For cycles: open synthesis maps a cluster to 19 EBR (two of them the code memory, which has
+        # two ports), so that ten would fit the LFE5U-85F's 208.
         ArrayConfig(
             name="ulx3s-85f",
             clusters=12,
