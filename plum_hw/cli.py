@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from plum_host.bundle import Bundle
 from plum_hw import __version__, console
 from plum_hw.bench import bench_command
-from plum_hw.boards import boards as all_boards
+from plum_hw.boards.listing import boards_command
 from plum_hw.build import build_command
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import preset
@@ -151,39 +150,7 @@ def info(bundle: BundleArg, as_json: JsonOption = False) -> None:
         console.say(f"{key:<17} {value}")
 
 
-@app.command("boards")
-def boards_command(as_json: JsonOption = False) -> None:
-    """Boards that `plum build` knows."""
-    found = sorted(all_boards().values(), key=lambda item: item.name)
-    if as_json:
-        console.print_json(
-            [
-                {
-                    "board": item.name,
-                    "title": item.title,
-                    "part": item.part,
-                    "array": item.array,
-                    "clusters": preset(item.array).clusters,
-                    "clock_mhz": item.clock_hz / 1e6,
-                    "capacity": item.capacity.as_dict(),
-                }
-                for item in found
-            ]
-        )
-        return
-    table = Table.grid(padding=(0, 2))
-    table.add_row("board", "part", "array", "clock", "title", style="bold")
-    for item in found:
-        table.add_row(
-            item.name,
-            item.part,
-            item.array,
-            f"{item.clock_hz / 1e6:g} MHz",
-            item.title,
-        )
-    console.out.print(table)
-
-
+app.command("boards")(boards_command)
 app.command("build")(build_command)
 app.command("demo")(demo_command)
 app.command("bench")(bench_command)

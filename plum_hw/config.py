@@ -205,7 +205,7 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # For cycles: open synthesis maps a cluster to 19 EBR (two of them the code memory, which has
+        # For cycles: open synthesis maps a cluster to 19 EBR (two of them for the code memory's
         # two ports), so that ten would fit the LFE5U-85F's 208.
         ArrayConfig(
             name="ulx3s-85f",

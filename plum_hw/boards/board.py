@@ -34,6 +34,7 @@ class Board:
     clock_hz : frequency of the platform's default clock, which clocks the array
     baud : rate of the serial link
     capacity : of the part. Ref: the vendor's family overview
+    tools : programs that make its bitstream
     """
 
     name: str
@@ -44,6 +45,7 @@ class Board:
     clock_hz: int
     baud: int
     capacity: Capacity
+    tools: tuple[str, ...] = ("vivado",)
 
     def make_platform(self) -> Any:
         """An instance of the Amaranth platform (imports amaranth-boards)."""

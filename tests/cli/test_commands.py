@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from plum_hw.demo import IMAGES, shipped
+from plum_hw.compiler import compile_network
+from plum_hw.config import preset
+from plum_hw.demo import IMAGES, NETWORK, shipped
+from plum_hw.ir import load_network
 from tests.cli.command import Done, Plum, call, start
 
 LAYER = {"name", "cycles", "density", "group", "split", "lane_use", "bound_by", "stalls"}
@@ -151,7 +154,13 @@ def test_boards(plum: Plum) -> None:
     found = {item["board"]: item for item in report(plum("boards", "--json"))}
     assert set(found) >= {"arty", "arty-a7-100"}
     assert set(found["arty"]["capacity"]) == {"lut", "ff", "ram", "dsp"}
-    assert "Digilent Arty A7-35T" in plum("boards").stdout
+    assert found["arty"]["clusters"] == 5
+    expected = compile_network(load_network(shipped(NETWORK)), preset("arty-a7-35t"))
+    assert found["arty"]["predicted_cycles"] == expected.manifest["predicted_cycles"]
+    assert set(found["arty"]["tools"]) == {"vivado"}
+    text = " ".join(plum("boards").stdout.split())
+    assert "arty xc7a35ticsg324-1L 20,800 50 arty-a7-35t" in text
+    assert "Digilent Arty A7-35T: 5 clusters of 64 lanes, 100 MHz asked for" in text
 
 
 def test_help_and_version(plum: Plum) -> None:
