@@ -384,8 +384,14 @@ def _boards(results: Results) -> str:
 
 def _refused(results: Results) -> str:
     rows = [
-        (entry["network"], entry["array"], "; ".join(entry["refused"]).split("; use ")[0])
+        (
+            entry["network"],
+            entry["scheme"],
+            entry["array"],
+            "; ".join(entry["refused"]).split("; use ")[0],
+        )
         for entry in results.refused
-        if (entry["scheme"], entry["density"]["asked"], entry["group"]) == (_OURS, DENSITY, "auto")
+        if entry["density"]["asked"] in (DENSITY, None) and entry["group"] == "auto"
     ]
-    return table(("network", "array", "why"), rows) if rows else "Every array holds every network."
+    headings = ("network", "scheme", "array", "why")
+    return table(headings, rows) if rows else "Every array holds every network."
