@@ -212,7 +212,7 @@ async def runs(dut, gap: float) -> None:
 
 
 @cocotb.test()
-async def data_moves_at_a_byte_a_cycle(dut) -> None:
+async def data_moves_at_two_cycles_a_byte(dut) -> None:
     setup = Setup(dut, 0.0)
     await setup.bench.reset()
     # Values without zeros, so that the frames' overhead is one byte.
@@ -220,11 +220,11 @@ async def data_moves_at_a_byte_a_cycle(dut) -> None:
     write = encode(struct.pack("<BBBBI", 1, Op.WRITE, Space.ACTIVATION, 0xFF, 0x101) + data)
     begin = setup.bench.cycles
     await setup.expect(write, encode(bytes([1, Status.OK])))
-    # In; out of the packet buffer into the memory.
+    # In, two cycles a byte; out of the packet buffer into the memory, one.
     assert setup.bench.cycles - begin - 40 <= 3 * len(write) + 40
     read = encode(struct.pack("<BBBBIH", 2, Op.READ, Space.ACTIVATION, 1, 0x101, 24))
     begin = setup.bench.cycles
     answer = encode(bytes([2, Status.OK]) + data)
     await setup.expect(read, answer)
-    # Behind each other: the request, the answer into its first block, the block's way out.
+    # Behind each other: the request, the answer with its checksum, the way out of its block.
     assert setup.bench.cycles - begin - 40 <= 3 * len(read) + 3 * len(answer) + 40
