@@ -1,42 +1,54 @@
 """`python -m plum_hw.build --board NAME`: project, resource report, bitstream where a tool is.
 
-For Artix-7 boards the project is complete (Verilog, XDC, Tcl, build script); Vivado runs when it is
-on PATH. Resources come from open synthesis in every case, and no frequency is given that no tool
+For parts that the open tools place and route, the build ends in a bitstream that meets timing, or
+fails. For Artix-7 boards the project is complete (Verilog, XDC, Tcl, build script); Vivado runs
+when it is on PATH, resources come from open synthesis, and no frequency is given that no tool
 measured.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
 from plum_hw import console
 from plum_hw.boards import Board
 from plum_hw.boards import board as find_board
+from plum_hw.boards.board import XC7
+from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import ArrayConfig, preset
+from plum_hw.demo import shipped
 from plum_hw.errors import BuildError, ConfigError
-from plum_hw.report.resources import CLUSTER, Resources, synthesise
-from plum_hw.tools import ToolMissing
+from plum_hw.flow.families import Resources, placed_resources
+from plum_hw.flow.nextpnr import PLACE_SECONDS, Design, Placed, place
+from plum_hw.flow.timing import PlacedReport
+from plum_hw.flow.vivado import run_vivado
+from plum_hw.ir import load_network
+from plum_hw.report.build import print_report
+from plum_hw.report.resources import CLUSTER, synthesise
+from plum_hw.tools import ToolMissing, tool_path, tool_version
 
 #: Name of the design: of its files, and of the bitstream.
 DESIGN = "plum"
-#: Vivado may take this long before it is stopped.
-VIVADO_SECONDS = 4 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildReport:
-    """What a build made and measured."""
+    """What a build made and measured.
+
+    resources : of the placed design, else by open synthesis
+    blocks : of the modules by themselves, by open synthesis; empty where they were not asked for
+    placed : what place and route says; None where there was none
+    seed : of place and route
+    versions : of the tools that made it
+    """
 
     board: Board
     config: ArrayConfig
@@ -45,23 +57,87 @@ class BuildReport:
     blocks: dict[str, Resources]
     fmax_mhz: float | None
     bitstream: Path | None
+    placed: PlacedReport | None
+    seed: int | None
+    versions: dict[str, str | None]
+
+    @property
+    def fullest(self) -> tuple[str, float]:
+        """The kind of resource that is nearest to its end, and the share that is used."""
+        have, used = self.board.capacity.as_dict(), self.resources.as_dict()
+        kind = max(used, key=lambda name: used[name] / have[name])
+        return kind, used[kind] / have[kind]
 
     def as_dict(self) -> dict[str, Any]:
+        kind, share = self.fullest
+        units = dict(zip(("lut", "ff", "ram", "dsp"), self.board.family.units, strict=True))
+        critical = None if self.placed is None else self.placed.critical
         return {
             "board": self.board.name,
+            "title": self.board.title,
             "part": self.board.part,
             "array": self.config.name,
             "digest": self.config.digest,
             "clusters": self.config.clusters,
+            "lanes": self.config.lanes,
             "clock_mhz": self.board.clock_hz / 1e6,
+            "fmax_mhz": self.fmax_mhz,
             "resources": self.resources.as_dict(),
             "capacity": self.board.capacity.as_dict(),
+            "units": units,
             "blocks": {name: cost.as_dict() for name, cost in self.blocks.items()},
-            "resources_from": "open synthesis (Yosys synth_xilinx), not placed and routed",
-            "fmax_mhz": self.fmax_mhz,
+            "resources_from": (
+                "open synthesis (Yosys), not placed and routed"
+                if self.placed is None
+                else "placed and routed design (nextpnr)"
+            ),
+            "bound": {
+                "resource": kind,
+                "share": round(share, 3),
+                "critical_path": None if critical is None else critical.text,
+            },
+            "placed": None if self.placed is None else self.placed.as_dict(),
+            "seed": self.seed,
+            "tools": self.versions,
+            "demo": demo_report(self.board, self.config),
             "bitstream": None if self.bitstream is None else str(self.bitstream),
             "project": str(self.folder),
         }
+
+
+def demo_report(board: Board, config: ArrayConfig) -> dict[str, Any]:
+    """Cycles and frames a second of the board's demo network on an array; None where it does not
+    run there.
+
+    The frames are those of the array at the board's clock, without the link.
+    """
+    network = load_network(shipped(f"{board.network}.qnet"))
+    cycles = None
+    if not check_network(network, config):
+        cycles = compile_network(network, config).manifest["predicted_cycles"]
+    return {
+        "network": network.name,
+        "cycles": cycles,
+        "frames_per_second": None if cycles is None else round(board.clock_hz / cycles, 1),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceOptions:
+    """How place and route is to be done.
+
+    Parameters
+    ----------
+    seed : the first seed; None for the board's
+    tries : seeds that are tried, one after the other, until timing is met
+    seconds : that one run may take
+    words : further words for nextpnr
+    """
+
+    seed: int | None = None
+    tries: int = 1
+    seconds: float = PLACE_SECONDS
+    words: tuple[str, ...] = ()
 
 
 def build(
@@ -70,18 +146,24 @@ def build(
     folder: Path,
     *,
     bitstream: bool = False,
+    project_only: bool = False,
+    blocks: bool | None = None,
+    options: PlaceOptions | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> BuildReport:
-    """Make the project in `folder`, count resources, and run the vendor tool if it is there.
+    """Make the project in `folder`, count resources, and make a bitstream where a tool can.
 
     bitstream : fail when no bitstream can be made
+    project_only : run no place and route
+    blocks : count the resources of each block too; by default where nothing is placed and routed
+    options : of place and route by the open tools
 
     Raises
     ------
     BuildError : a tool is missing or failed, the design does not fit, or timing was missed
     """
-    vivado = shutil.which("vivado")
-    if bitstream and vivado is None:
+    vivado = tool_path("vivado") if board.family is XC7 else None
+    if bitstream and board.family is XC7 and vivado is None:
         raise BuildError(
             f"no bitstream for {board.name}: vivado is not on PATH; install Vivado, or leave out "
             "--bitstream to get the project"
@@ -92,54 +174,72 @@ def build(
         raise BuildError(
             f"cannot make the folder {folder}: {error.strerror}; name another with --out"
         ) from None
+    for old in folder.glob(f"{DESIGN}*{board.family.suffix}"):
+        old.unlink()  # what fails must leave no bitstream
     progress("gateware to Verilog (Amaranth)")
-    verilog = _write_project(board, config, folder)
-    progress("synthesis, whole and block by block (Yosys)")
-    resources, modules = synthesise(verilog, DESIGN, 1e9 / board.clock_hz)
-    _check_fit(board, resources)
-    made, fmax = None, None
-    if vivado is not None:
-        progress("Vivado: synthesis, placement, routing")
-        made, fmax = _run_vivado(board, folder)
+    files = _write_project(board, config, folder)
+    placing = board.family is not XC7 and not project_only
     report = BuildReport(
         board=board,
         config=config,
         folder=folder,
-        resources=resources,
-        blocks=_blocks(modules),
-        fmax_mhz=fmax,
-        bitstream=made,
+        resources=Resources(),
+        blocks={},
+        fmax_mhz=None,
+        bitstream=None,
+        placed=None,
+        seed=None,
+        versions={name: tool_version(name) for name in ("yosys",)},
     )
-    (folder / "report.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    if not placing or blocks:
+        progress("synthesis, whole and block by block (Yosys)")
+        resources, modules = synthesise(board, _verilog(files), DESIGN)
+        _check_fit(board, resources)
+        report = dataclasses.replace(report, resources=resources, blocks=_blocks(modules))
+    if placing:
+        report = _place(report, files, options or PlaceOptions(), progress)
+    elif vivado is not None and not project_only:
+        progress("Vivado: synthesis, placement, routing")
+        made, fmax = run_vivado(board, folder, DESIGN)
+        report = dataclasses.replace(report, bitstream=made, fmax_mhz=fmax)
+    _save(report)
     return report
 
 
-def _write_project(board: Board, config: ArrayConfig, folder: Path) -> str:
-    """Write the vendor project; returns the design's Verilog."""
+def _save(report: BuildReport) -> None:
+    text = json.dumps(report.as_dict(), indent=2)
+    (report.folder / "report.json").write_text(text + "\n")
+
+
+def _write_project(board: Board, config: ArrayConfig, folder: Path) -> dict[str, str]:
+    """Write the project of the family's tools; returns its files."""
     try:
         # Amaranth takes a second to import: only commands that build pay for it.
-        from plum_hw.boards.top import BoardTop
-
-        platform = board.make_platform()
+        from plum_hw.boards.project import make_project
     except ModuleNotFoundError as error:
         raise ToolMissing(
             f"the Python package {error.name}",
             needed_by="plum build",
             remedy="pip install 'plum-hw[hw]'",
         ) from None
-    plan = platform.build(BoardTop(board, config), name=DESIGN, do_build=False)
+    files = make_project(board, config, DESIGN)
     try:
-        plan.extract(folder)
+        for name, text in files.items():
+            (folder / name).write_text(text)
     except OSError as error:
         raise BuildError(f"cannot write the project to {folder}: {error.strerror}") from None
-    texts = [text for name, text in plan.files.items() if name.endswith(".v")]
-    return "\n".join(text.decode() if isinstance(text, bytes) else text for text in texts)
+    return files
+
+
+def _verilog(files: dict[str, str]) -> str:
+    return "\n".join(text for name, text in files.items() if name.endswith(".v"))
 
 
 def _check_fit(board: Board, resources: Resources) -> None:
     have = board.capacity.as_dict()
+    units = dict(zip(have, board.family.units, strict=True))
     over = [
-        f"{value:g} of {have[kind]} {kind.upper()}"
+        f"{value:g} of {have[kind]} {units[kind]}"
         for kind, value in resources.as_dict().items()
         if value > have[kind]
     ]
@@ -155,77 +255,77 @@ def _blocks(modules: dict[str, Resources]) -> dict[str, Resources]:
     for module, cost in modules.items():
         # Where a signal has the name of a block already, Amaranth adds a number.
         name = re.sub(r"\$\d+$", "", module).removeprefix(f"{DESIGN}.")
-        if re.fullmatch(rf"uart|accelerator\.(link|device\.\w+)|{CLUSTER}(\.\w+)?", name):
+        if re.fullmatch(rf"line|accelerator\.(link|device\.\w+)|{CLUSTER}(\.\w+)?", name):
             name = name.removeprefix("accelerator.").removeprefix("device.")
             blocks[name.replace(CLUSTER, "cluster")] = cost
     return dict(sorted(blocks.items()))
 
 
-def _run_vivado(board: Board, folder: Path) -> tuple[Path, float]:
-    """Run the project's build script; (bitstream, MHz that the timing report allows)."""
-    try:
-        run = subprocess.run(
-            ["sh", f"build_{DESIGN}.sh"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=VIVADO_SECONDS,
+def _place(
+    report: BuildReport,
+    files: dict[str, str],
+    options: PlaceOptions,
+    progress: Callable[[str], None],
+) -> BuildReport:
+    """Place and route until timing is met; the bitstream is written only then."""
+    board, folder = report.board, report.folder
+    design = Design.of_project(DESIGN, files, board)
+    first = board.seed if options.seed is None else options.seed
+    best: tuple[float, int, Placed] | None = None
+    for seed in range(first, first + options.tries):
+        placed = place(
+            board,
+            design,
+            seed=seed,
+            options=options.words,
+            seconds=options.seconds,
+            keep=folder,
+            progress=progress,
         )
-    except subprocess.TimeoutExpired:
-        raise BuildError(f"Vivado took more than {VIVADO_SECONDS} s and was stopped") from None
-    made = folder / f"{DESIGN}.bit"
-    if run.returncode or not made.exists():
-        raise BuildError(f"Vivado failed with code {run.returncode}; read {folder}/{DESIGN}.log")
-    slack = worst_slack_ns((folder / f"{DESIGN}_timing.rpt").read_text())
-    fmax = 1000 / (1e9 / board.clock_hz - slack)
-    if slack < 0:
-        made.rename(made.with_suffix(".missed-timing.bit"))
-        raise BuildError(
-            f"timing missed at {board.clock_hz / 1e6:g} MHz: worst slack {slack} ns "
-            f"({fmax:.1f} MHz); read {folder}/{DESIGN}_timing.rpt"
-        )
-    return made, fmax
-
-
-def worst_slack_ns(report: str) -> float:
-    """Worst negative slack of a Vivado timing summary. Ref: AMD UG906, Report Timing Summary."""
-    match = re.search(r"WNS\(ns\).*\n[\s-]+\n\s*(-?\d+\.\d+)", report)
-    if match is None:
-        raise BuildError("the timing report has no worst slack (WNS): some paths are unconstrained")
-    return float(match.group(1))
-
-
-def print_report(report: BuildReport) -> None:
-    """The report as tables, the last line saying what there is and what to do next."""
-    have = report.board.capacity.as_dict()
-    title = f"{report.board.title} ({report.board.part}), array {report.config.name}"
-    table = Table(title=title, box=box.SIMPLE_HEAD)
-    for heading in ("block", "LUT", "FF", "RAMB36", "DSP48"):
-        table.add_column(heading, justify="left" if heading == "block" else "right")
-    for name, cost in report.blocks.items():
-        label = "  " * name.count(".") + name.rpartition(".")[2]
-        if name == "cluster":
-            label = f"each of {report.config.clusters} clusters"
-        table.add_row(label, *(f"{value:,g}" for value in cost.as_dict().values()))
-    table.add_section()
-    used = report.resources.as_dict()
-    table.add_row("whole design", *(f"{value:,g}" for value in used.values()), style="bold")
-    table.add_row("part", *(f"{have[kind]:,}" for kind in used))
-    table.add_row("used", *(f"{100 * value / have[kind]:.0f} %" for kind, value in used.items()))
-    console.out.print(table)
-    console.say(
-        "Open synthesis, blocks with the hierarchy kept; not placed and routed, so no frequency. "
-        "Logic is mapped for the board's clock, without wires."
-        if report.fmax_mhz is None
-        else f"Vivado: timing met, {report.fmax_mhz:.1f} MHz."
+        slowest = placed.report.slowest
+        assert slowest is not None
+        reached = slowest.fmax_mhz / slowest.asked_mhz
+        if best is None or reached > best[0]:
+            best = reached, seed, placed
+        if slowest.met:
+            break
+    assert best is not None
+    _, seed, placed = best
+    slowest = placed.report.slowest
+    assert slowest is not None
+    report = dataclasses.replace(
+        report,
+        resources=placed_resources(board.family.name, placed.report.used, placed.cells),
+        placed=placed.report,
+        fmax_mhz=round(slowest.fmax_mhz, 2),
+        seed=seed,
+        versions={name: tool_version(name) for name in board.family.tools},
     )
-    if report.bitstream is None:
-        console.say(
-            "No bitstream was made: Vivado is not on PATH. The project is complete; with Vivado:  "
-            f"cd {report.folder} && sh build_{DESIGN}.sh"
+    suffix = board.family.suffix
+    if not slowest.met:
+        (folder / f"{DESIGN}.missed-timing{suffix}").write_bytes(placed.bitstream)
+        _save(report)
+        critical = placed.report.critical
+        raise BuildError(
+            f"timing missed on {board.name}: {slowest.fmax_mhz:.1f} MHz of "
+            f"{slowest.asked_mhz:.1f} (best of {options.tries} "
+            f"seed{'s' * (options.tries > 1)}: {seed}); "
+            f"critical path {critical.text if critical else 'not reported'}; "
+            f"read {folder}/report.json, or ask for less with --clock or more seeds with --tries"
         )
-    else:
-        console.say(f"Bitstream: {report.bitstream}")
+    made = folder / f"{DESIGN}{suffix}"
+    made.write_bytes(placed.bitstream)
+    return dataclasses.replace(report, bitstream=made)
+
+
+def _clock_of(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= 400:
+        raise ConfigError(f"--clock {text!r} is not a frequency; give MHz from 1 to 400")
+    return value
 
 
 def build_command(
@@ -239,10 +339,33 @@ def build_command(
     bitstream: Annotated[
         bool, typer.Option("--bitstream", help="Fail when no bitstream can be made.")
     ] = False,
+    project_only: Annotated[
+        bool, typer.Option("--project-only", help="Synthesis only: no place and route.")
+    ] = False,
+    blocks: Annotated[
+        bool, typer.Option("--blocks", help="Count the resources of each block too.")
+    ] = False,
+    clock: Annotated[
+        float | None,
+        typer.Option(parser=_clock_of, metavar="MHZ", help="The array's clock, not the board's."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of place and route.")] = None,
+    tries: Annotated[
+        int, typer.Option(min=1, help="Seeds that are tried until timing is met.")
+    ] = 1,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds that place and route may take.")
+    ] = PLACE_SECONDS,
+    place_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD", help="A further word for nextpnr, such as --router=router2."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
 ) -> None:
-    """Make a board's project: Verilog, constraints, build script, resource report."""
+    """Build for a board: project, resource report, and a bitstream that meets timing."""
     target = find_board(board)
+    if clock is not None:
+        target = dataclasses.replace(target, clock_hz=round(clock * 1e6))
     config = preset(array or target.array)
     folder = out or Path("build") / target.name
     if folder.exists() and not folder.is_dir():
@@ -253,12 +376,17 @@ def build_command(
             config,
             folder,
             bitstream=bitstream,
+            project_only=project_only,
+            blocks=blocks,
+            options=PlaceOptions(
+                seed=seed, tries=tries, seconds=timeout, words=tuple(place_option or ())
+            ),
             progress=lambda text: activity.step(f"{target.name}: {text}"),
         )
     if as_json:
         console.print_json(report.as_dict())
     else:
-        print_report(report)
+        print_report(report.as_dict())
 
 
 def main() -> None:

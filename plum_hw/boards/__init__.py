@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from plum_hw.boards.arty import ARTY
 from plum_hw.boards.arty_a7_100 import ARTY_A7_100
 from plum_hw.boards.board import Board, Capacity
+from plum_hw.boards.ulx3s import ULX3S_85F
 from plum_hw.errors import ConfigError
 
 __all__ = ["Board", "Capacity", "board", "boards"]
@@ -18,7 +19,7 @@ __all__ = ["Board", "Capacity", "board", "boards"]
 
 def boards() -> dict[str, Board]:
     """Every board by name: the built-in ones, then those of other packages."""
-    found = {item.name: item for item in (ARTY, ARTY_A7_100)}
+    found = {item.name: item for item in (ARTY, ARTY_A7_100, ULX3S_85F)}
     for entry in entry_points(group="plum_hw.boards"):
         item = entry.load()
         if not isinstance(item, Board):

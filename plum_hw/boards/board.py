@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What the part holds: LUTs, flip-flops, block RAMs and DSP blocks, in the vendor's units."""
+    """What the part holds, in the vendor's units: see the family's `units`."""
 
     lut: int
     ff: int
@@ -21,6 +21,56 @@ class Capacity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Family:
+    """A family of FPGAs that one set of tools serves.
+
+    Parameters
+    ----------
+    name : "xc7", "ecp5", "ice40" or "gowin"
+    title : for people
+    tools : programs that make a bitstream, as `plum_hw.tools.find_tool` names them
+    units : what is counted as LUT, FF, RAM and DSP, for the heads of tables
+    suffix : of a bitstream
+    """
+
+    name: str
+    title: str
+    tools: tuple[str, ...]
+    units: tuple[str, str, str, str]
+    suffix: str
+
+
+XC7 = Family(
+    name="xc7",
+    title="AMD 7 series",
+    tools=("vivado",),
+    units=("LUT", "FF", "RAMB36", "DSP48"),
+    suffix=".bit",
+)
+ECP5 = Family(
+    name="ecp5",
+    title="Lattice ECP5",
+    tools=("yosys", "nextpnr-ecp5", "ecppack"),
+    units=("LUT4", "FF", "EBR", "MULT18"),
+    suffix=".bit",
+)
+ICE40 = Family(
+    name="ice40",
+    title="Lattice iCE40",
+    tools=("yosys", "nextpnr-ice40", "icepack"),
+    units=("LC", "FF", "EBR", "MAC16"),
+    suffix=".bin",
+)
+GOWIN = Family(
+    name="gowin",
+    title="Gowin LittleBee and Arora",
+    tools=("yosys", "nextpnr-himbaechel-gowin", "gowin_pack"),
+    units=("LUT4", "FF", "BSRAM", "MULT18"),
+    suffix=".fs",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """One board.
 
@@ -29,23 +79,42 @@ class Board:
     name : what `--board` takes
     title : maker's name of the board
     part : ordering code of the FPGA
+    family : of that FPGA
     platform : "module:Class" of the Amaranth platform
     array : name of the array preset that is built unless the user names another
-    clock_hz : frequency of the platform's default clock, which clocks the array
+    oscillator_hz : frequency of the platform's default clock
+    clock_hz : frequency of the array; a PLL makes it where it is not the oscillator's
     baud : rate of the serial link
     capacity : of the part. Ref: the vendor's family overview
-    tools : programs that make its bitstream
+    network : the demo network that its array is meant for
+    reset : resource of the button that resets the array; None where there is none to spare
+    leds : resources of the lights for busy, error and activity, as many as there are
+    device : what the family's tools call the die, where that is not in the part's name
+    seed : of place and route
+    place_options : further words for nextpnr
+    synthesis_options : further words for Yosys's synthesis command
+    loader : what openFPGALoader calls the board
     """
 
     name: str
     title: str
     part: str
+    family: Family
     platform: str
     array: str
+    oscillator_hz: int
     clock_hz: int
     baud: int
     capacity: Capacity
-    tools: tuple[str, ...] = ("vivado",)
+    loader: str
+    network: str = "fashion"
+    reset: tuple[str, int] | None = None
+    leds: tuple[tuple[str, int], ...] = (("led", 0), ("led", 1), ("led", 2))
+    device: str = ""
+    seed: int = 1
+    place_options: tuple[str, ...] = ()
+    synthesis_options: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
 
     def make_platform(self) -> Any:
         """An instance of the Amaranth platform (imports amaranth-boards)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from plum_hw.compiler import compile_network
 from plum_hw.config import preset
 from plum_hw.demo import NETWORK, shipped
 from plum_hw.ir import Network, load_network
+from plum_hw.tools import tool_path
 
 
 def board_report(board: Board, network: Network) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def board_report(board: Board, network: Network) -> dict[str, Any]:
         "capacity": board.capacity.as_dict(),
         "network": network.name,
         "predicted_cycles": compile_network(network, config).manifest["predicted_cycles"],
-        "tools": {tool: shutil.which(tool) for tool in board.tools},
+        "tools": {tool: tool_path(tool) for tool in board.family.tools},
     }
 
 

@@ -1,50 +1,60 @@
-"""Top of a board: the accelerator behind the board's serial port."""
+"""Top of a board: the core behind the board's pins."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import io, wiring
 
-from plum_hw.boards.board import Board
+from plum_hw.boards.board import XC7, Board
+from plum_hw.boards.clock import ClockTree
+from plum_hw.boards.line import SerialLine
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.accelerator import Accelerator
-from plum_hw.gateware.link.uart import Uart
 
 
 class BoardTop(Elaboratable):
-    """Accelerator, UART and LEDs on the pins of `board`.
+    """A core, the line to its host, lights and clock, on the pins of `board`.
 
-    The platform makes domain `sync` from the board's default clock and reset button; this is the
-    only place that requests pins.
+    This package is the only place that requests pins.
 
     Parameters
     ----------
     board : Board
     config : ArrayConfig
+    core : makes what is behind the pins: `rx` and `tx`, streams of bytes, and the lights `busy`,
+        `error` and `activity`, as the Accelerator has them
+    line : makes the line: streams `o`, bytes that came, and `i`, bytes to send; requests its pins
     """
 
-    def __init__(self, board: Board, config: ArrayConfig) -> None:
+    def __init__(
+        self,
+        board: Board,
+        config: ArrayConfig,
+        core: Callable[[ArrayConfig], Any] = Accelerator,
+        line: Callable[[Board], Any] = SerialLine,
+    ) -> None:
         self.board = board
         self.config = config
+        self._core = core
+        self._line = line
 
     def elaborate(self, platform: Any) -> Module:
+        board = self.board
         m = Module()
-        m.submodules.accelerator = accelerator = Accelerator(self.config)
-        m.submodules.uart = uart = Uart(divisor=self.board.clock_hz // self.board.baud)
-        wiring.connect(m, uart.o, accelerator.rx)
-        wiring.connect(m, accelerator.tx, uart.i)
+        if board.family is not XC7:
+            # On these the platform makes the domain, behind the start-up primitive.
+            m.submodules.clock = ClockTree(board)
+        m.submodules.accelerator = core = self._core(self.config)
+        m.submodules.line = line = self._line(board)
+        wiring.connect(m, line.o, core.rx)
+        wiring.connect(m, core.tx, line.i)
 
-        pins = platform.request("uart", 0, dir={"rx": "-", "tx": "-"})
-        m.submodules.rx_buffer = rx_buffer = io.Buffer("i", pins.rx)
-        m.submodules.tx_buffer = tx_buffer = io.Buffer("o", pins.tx)
-        m.d.comb += [uart.rx.eq(rx_buffer.i), tx_buffer.o.eq(uart.tx)]
-
-        status = (accelerator.busy, accelerator.error, accelerator.activity)
-        for number, light in enumerate(status):
-            led = platform.request("led", number, dir="-")
-            buffer = io.Buffer("o", led)
-            m.submodules[f"led_buffer_{number}"] = buffer
+        status = (core.busy, core.error, core.activity)
+        for number, (light, resource) in enumerate(zip(status, board.leds, strict=False)):
+            led = platform.request(*resource, dir="-")
+            m.submodules[f"led_buffer_{number}"] = buffer = io.Buffer("o", led)
             m.d.comb += buffer.o.eq(light)
         return m

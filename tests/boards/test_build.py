@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 
 from plum_hw import build as build_module
 from plum_hw.boards import Capacity, board, boards
-from plum_hw.build import DESIGN, build, worst_slack_ns
+from plum_hw.boards.board import XC7
+from plum_hw.build import DESIGN, build
 from plum_hw.config import preset
 from plum_hw.errors import BuildError, ConfigError
-from plum_hw.report.resources import Resources, cell_cost
+from plum_hw.flow.families import Resources, cell_cost
+from plum_hw.flow.vivado import worst_slack_ns
 
 TIMING = """
     WNS(ns)      TNS(ns)  TNS Failing Endpoints  TNS Total Endpoints      WHS(ns)
@@ -53,8 +55,9 @@ def test_unknown_board_lists_the_known():
 def test_board_agrees_with_its_platform(name):
     item = board(name)
     platform = item.make_platform()
-    assert platform._part == item.part
-    assert platform.default_clk_constraint.frequency == item.clock_hz
+    if item.family is XC7:
+        assert platform._part == item.part
+    assert platform.default_clk_constraint.frequency == item.oscillator_hz
     assert item.clock_hz % item.baud == 0
     preset(item.array)
 
@@ -82,7 +85,7 @@ def test_report_counts_what_the_array_must_have(arty_project):
     assert report["resources"]["ram"] * 36 * 1024 >= bits
     blocks = report["blocks"]
     parts = ("activation", "decoder", "drain", "emitter", "fetcher", "lanes", "sequencer", "walker")
-    assert {f"cluster.{part}" for part in parts} | {"link", "uart"} < set(blocks)
+    assert {f"cluster.{part}" for part in parts} | {"link", "line"} < set(blocks)
     assert not [name for name in blocks if "buffer" in name or "$" in name]
     inside = [cost["lut"] for name, cost in blocks.items() if name.startswith("cluster.")]
     # A cluster is counted flattened, its blocks are not.
@@ -113,7 +116,7 @@ def test_design_that_does_not_fit(arty_project, tmp_path):
 
 
 def test_bitstream_without_a_tool(tmp_path, monkeypatch):
-    monkeypatch.setattr(build_module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(build_module, "tool_path", lambda name: None)
     with pytest.raises(BuildError, match="vivado is not on PATH"):
         build(board("arty"), preset("tiny"), tmp_path, bitstream=True)
 
