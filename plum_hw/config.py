@@ -215,6 +215,46 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=512,
             table_depth=256,
         ),
+        # One cluster that holds the shipped network: 45 of the LFE5U-25F's 56 EBR, and 16 of its 28
+        # multipliers, so that a second cluster would not fit.
+        ArrayConfig(
+            name="ecp5-25f",
+            act_depth=1024,
+            code_depth=2048,
+            table_depth=1024,
+            reach=1,
+            acc_bits=15,
+            sum_bits=22,
+            layer_counters=32,
+        ),
+        # The same for the GW2A-18's 46 BSRAM.
+        ArrayConfig(
+            name="tang-primer-20k",
+            act_depth=1024,
+            code_depth=1024,
+            table_depth=512,
+            reach=1,
+            acc_bits=15,
+            sum_bits=22,
+            result_depth=64,
+            layer_counters=32,
+            packet_bytes=528,
+        ),
+        # Half the lanes, and sums of 17 bits, whose products one multiplier of 18 x 18 makes: the
+        # GW1NR-9 has 26 BSRAM and 20 of these.
+        ArrayConfig(
+            name="tang-nano-9k",
+            lanes=32,
+            act_depth=512,
+            code_depth=2048,
+            table_depth=512,
+            reach=1,
+            acc_bits=14,
+            sum_bits=17,
+            result_depth=16,
+            layer_counters=16,
+            packet_bytes=272,
+        ),
         # One cluster alone, as small as it can be: the reference for resources.
         ArrayConfig(
             name="cluster",

@@ -11,15 +11,28 @@ from importlib.metadata import entry_points
 from plum_hw.boards.arty import ARTY
 from plum_hw.boards.arty_a7_100 import ARTY_A7_100
 from plum_hw.boards.board import Board, Capacity
-from plum_hw.boards.ulx3s import ULX3S_85F
+from plum_hw.boards.icepi_zero import ICEPI_ZERO
+from plum_hw.boards.tang import TANG_NANO_9K, TANG_PRIMER_20K
+from plum_hw.boards.ulx3s import ULX3S_25F, ULX3S_85F
 from plum_hw.errors import ConfigError
 
 __all__ = ["Board", "Capacity", "board", "boards"]
 
 
+_BUILT_IN = (
+    ARTY,
+    ARTY_A7_100,
+    ICEPI_ZERO,
+    TANG_NANO_9K,
+    TANG_PRIMER_20K,
+    ULX3S_25F,
+    ULX3S_85F,
+)
+
+
 def boards() -> dict[str, Board]:
     """Every board by name: the built-in ones, then those of other packages."""
-    found = {item.name: item for item in (ARTY, ARTY_A7_100, ULX3S_85F)}
+    found = {item.name: item for item in _BUILT_IN}
     for entry in entry_points(group="plum_hw.boards"):
         item = entry.load()
         if not isinstance(item, Board):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -92,6 +92,7 @@ class Board:
     device : what the family's tools call the die, where that is not in the part's name
     seed : of place and route
     place_options : further words for nextpnr
+    pack_options : further words for the packer
     synthesis_options : further words for Yosys's synthesis command
     loader : what openFPGALoader calls the board
     """
@@ -113,8 +114,8 @@ class Board:
     device: str = ""
     seed: int = 1
     place_options: tuple[str, ...] = ()
+    pack_options: tuple[str, ...] = ()
     synthesis_options: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
 
     def make_platform(self) -> Any:
         """An instance of the Amaranth platform (imports amaranth-boards)."""

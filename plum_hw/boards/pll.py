@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil, floor
 from typing import Protocol, TypeVar
 
 from plum_hw.errors import ConfigError
@@ -83,8 +84,8 @@ class Ecp5Dividers:
         return self.oscillator_hz(input_hz) / self.clkos
 
     @classmethod
-    def candidates(cls, input_hz: int) -> Iterator[Ecp5Dividers]:
-        """All that can be within the limits. CLKOP is as fast as the feedback divider allows."""
+    def candidates(cls, input_hz: int, output_hz: int) -> Iterator[Ecp5Dividers]:
+        """All that can be within the limits and near to the output."""
         for clki in range(1, input_hz // cls.LIMITS.detector[0] + 1):
             for product in range(1, 129):
                 if not _within(Fraction(input_hz * product, clki), cls.LIMITS.oscillator):
@@ -95,7 +96,8 @@ class Ecp5Dividers:
                     feedback = Fraction(input_hz * product, clki * clkop)
                     if not _within(feedback, cls.LIMITS.output):
                         continue
-                    for clkos in range(1, 129):
+                    nearest = Fraction(input_hz * product, clki) / output_hz
+                    for clkos in {floor(nearest) or 1, ceil(nearest)} & set(range(1, 129)):
                         yield cls(clki=clki, clkfb=product // clkop, clkop=clkop, clkos=clkos)
 
 
@@ -134,7 +136,7 @@ class Ice40Dividers:
         return 1 + next(i for i, high in enumerate(self.FILTERS) if detector <= high)
 
     @classmethod
-    def candidates(cls, input_hz: int) -> Iterator[Ice40Dividers]:
+    def candidates(cls, input_hz: int, output_hz: int) -> Iterator[Ice40Dividers]:
         """All that the primitive's parameters can say."""
         for divr in range(16):
             for divf in range(128):
@@ -173,7 +175,7 @@ class GowinDividers:
         return self.output_hz(input_hz) * self.odiv
 
     @classmethod
-    def candidates(cls, input_hz: int) -> Iterator[GowinDividers]:
+    def candidates(cls, input_hz: int, output_hz: int) -> Iterator[GowinDividers]:
         """All that the primitive's parameters can say."""
         for idiv in range(1, 65):
             for fbdiv in range(1, 65):
@@ -193,7 +195,7 @@ def find_dividers(kind: type[T], input_hz: int, output_hz: int) -> T:
     """
     below, above = Fraction(0), None
     best: T | None = None
-    for choice in kind.candidates(input_hz):
+    for choice in kind.candidates(input_hz, output_hz):
         if not kind.LIMITS.allow(choice, input_hz):
             continue
         made = choice.output_hz(input_hz)

@@ -26,7 +26,8 @@ ULX3S_25F = replace(
     title="Radiona ULX3S 25F",
     part="LFE5U-25F-6BG381C",
     platform="amaranth_boards.ulx3s:ULX3S_25F_Platform",
-    array="ulx3s-25f",
+    array="ecp5-25f",
+    clock_hz=50_000_000,
     # Ref: as above. 28 blocks of two 18 x 18 multipliers.
     capacity=Capacity(lut=24_288, ff=24_288, ram=56, dsp=28),
 )

@@ -167,7 +167,7 @@ def place_words(board: Board, name: str) -> PlaceWords:
             part=("--device", part, "--vopt", f"family={board.device}"),
             inputs=("--vopt", f"cst={name}.cst"),
             outputs=("--write", f"{name}.pnr.json"),
-            pack=("-d", board.device, "-o", f"{name}.fs", f"{name}.pnr.json"),
+            pack=(*board.pack_options, "-d", board.device, "-o", f"{name}.fs", f"{name}.pnr.json"),
         )
     raise BuildError(f"{board.name}: the open tools do not place and route {part}")
 
