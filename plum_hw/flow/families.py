@@ -94,7 +94,8 @@ SYNTHESIS: dict[str, tuple[str, ...]] = {
     "xc7": ("synth_xilinx", "-family", "xc7"),
     "ecp5": ("synth_ecp5",),
     "ice40": ("synth_ice40", "-device", "u", "-dsp", "-spram"),
-    "gowin": ("synth_gowin",),
+    # Amaranth has made the pads, and Yosys would give some to the clusters' own ports.
+    "gowin": ("synth_gowin", "-noiopads"),
 }
 
 

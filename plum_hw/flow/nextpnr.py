@@ -103,7 +103,7 @@ def place(
     """
     words = place_words(board, design.name)
     versions = {name: tool_version(name) for name in board.family.tools}
-    netlist, synthesis_log, netlist_key = _synthesise(board, design, versions, progress)
+    netlist, synthesis_log, netlist_key = _synthesise(board, design, versions, keep, progress)
     cells = _cells(netlist, design.name)
     name = design.name
     chosen = board.seed if seed is None else seed
@@ -131,6 +131,7 @@ def place(
                     folder,
                     name=placer,
                     log="place.log",
+                    kept=keep,
                     seconds=seconds,
                     milestones=MILESTONES,
                     progress=lambda text: progress(f"seed {chosen}, {placer}: {text}"),
@@ -141,6 +142,7 @@ def place(
                     folder,
                     name=pack,
                     log="pack.log",
+                    kept=keep,
                     seconds=PACK_SECONDS,
                 )
             except BuildError:
@@ -184,6 +186,7 @@ def _synthesise(
     board: Board,
     design: Design,
     versions: Mapping[str, str | None],
+    keep: Path | None,
     progress: Progress,
 ) -> tuple[str, str, str]:
     """The netlist as JSON, Yosys's log, and the key of both."""
@@ -197,27 +200,26 @@ def _synthesise(
             for name, text in design.sources.items():
                 (folder / name).write_text(text)
             (folder / "synthesis.ys").write_text(script)
-            run_tool(
-                [
-                    *tool_command("yosys", needed_by="synthesis"),
-                    "-q",
-                    "-l",
-                    "yosys.log",
-                    "synthesis.ys",
-                ],
-                folder,
-                name="Yosys",
-                log="printed.log",
-                seconds=SYNTHESIS_SECONDS,
-            )
+            try:
+                run_tool(
+                    [*tool_command("yosys", needed_by="synthesis"), "synthesis.ys"],
+                    folder,
+                    name="yosys",
+                    log="synthesis.log",
+                    kept=keep,
+                    seconds=SYNTHESIS_SECONDS,
+                )
+            except BuildError:
+                _keep(folder, keep)
+                raise
             made = folder / "made"
             made.mkdir()
             with gzip.open(made / "netlist.json.gz", "wt", compresslevel=1) as file:
                 file.write((folder / f"{design.name}.json").read_text())
-            shutil.copy(folder / "yosys.log", made / "yosys.log")
+            shutil.copy(folder / "synthesis.log", made / "synthesis.log")
             _store(made, store)
     with gzip.open(store / "netlist.json.gz", "rt") as file:
-        return file.read(), (store / "yosys.log").read_text(), key
+        return file.read(), (store / "synthesis.log").read_text(), key
 
 
 def synthesis_script(board: Board, design: Design) -> str:

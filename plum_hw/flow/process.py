@@ -22,6 +22,7 @@ def run_tool(
     *,
     name: str,
     log: str,
+    kept: Path | None = None,
     seconds: float,
     milestones: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = lambda text: None,
@@ -29,6 +30,7 @@ def run_tool(
     """Run a command in a folder; returns what it printed, which is in the file `log` too.
 
     name : of the tool, for messages
+    kept : where the log will be found afterwards, for messages; the folder unless given
     seconds : after which it is stopped
     milestones : beginnings of lines, and what `progress` is told when one comes
 
@@ -37,6 +39,7 @@ def run_tool(
     BuildError : it failed, or took too long
     """
     said: list[str] = []
+    place = (kept or folder) / log
     with (folder / log).open("w") as copy:
         process = subprocess.Popen(
             command,
@@ -72,11 +75,11 @@ def run_tool(
             process.wait()
     if late.is_set():
         raise BuildError(
-            f"{name} took more than {seconds:g} s and was stopped; read {folder / log}, or give it "
+            f"{name} took more than {seconds:g} s and was stopped; read {place}, or give it "
             "more time with --timeout"
         )
     if process.returncode:
-        raise BuildError(f"{name} failed: {_reason(said, process.returncode)}; read {folder / log}")
+        raise BuildError(f"{name} failed: {_reason(said, process.returncode)}; read {place}")
     return "".join(said)
 
 
