@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks.run import ENERGY, ROOT, dumps, write_performance
 from benchmarks.switching import Netlist, read_toggles
 from plum_host.bundle import Bundle
+from plum_host.steps import turns
 from plum_hw import bench
 from plum_hw.compiler import compile_network
 from plum_hw.config import ArrayConfig, preset
@@ -181,25 +182,24 @@ def simulate(config: ArrayConfig, bundle: Bundle, image: np.ndarray, saif: str) 
     golden machine's, or other cycles than predicted.
     """
     (layers,) = bundle.parts
-    begin = bundle.manifest["input"]["address"]
-    pixels = bundle.pack_image(image)[0].view("<u8").ravel()
+    turn = next(turns(bundle, image))
+    (write,), (read,) = turn.writes, turn.reads
     writes = [
         f"{space.value} {address + index} {word:x}\n"
         for space, address, words in (
             (Space.CODE, 0, bundle.code[0][0]),
             (Space.TABLE, 0, bundle.table[0][0]),
-            (Space.ACTIVATION, begin, pixels),
+            (Space.ACTIVATION, write.address, np.frombuffer(write.data, "<u8")),
         )
         for index, word in enumerate(words.tolist())
     ]
     (WORK / "writes.txt").write_text("".join(writes))
-    _, address, count = bundle.output_range
-    arguments = ["writes.txt", str(layers), str(address), str(count), saif]
+    arguments = ["writes.txt", str(layers), str(read.address), str(read.words), saif]
     cycles, *words = _call(["obj/energy", *arguments], "the simulation").split()
     machine = Machine(config)
     machine.load(bundle)
     machine.run_image(bundle, image)
-    expected = np.frombuffer(machine.read(Space.ACTIVATION, address, count), "<u8")
+    expected = np.frombuffer(machine.read(Space.ACTIVATION, read.address, read.words), "<u8")
     if [int(word, 16) for word in words] != expected.tolist():
         raise PlumError("the netlist's output differs from the golden machine's")
     if int(cycles) != bundle.manifest["predicted_cycles"]:

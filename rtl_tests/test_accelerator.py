@@ -16,6 +16,7 @@ import serial
 from plum_host.bundle import Bundle
 from plum_host.packets import encode
 from plum_host.protocol import BROADCAST, LAYER_COUNTERS, SPACE_BYTES, Op, Space
+from plum_host.steps import turns
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import ArrayConfig
 from plum_hw.golden.device import GoldenDevice
@@ -69,18 +70,26 @@ def load(bundle: Bundle, part: int) -> list[bytes]:
 
 def conversation(bundle: Bundle, image: np.ndarray) -> list[bytes]:
     """Requests that run an image, part by part, and read all that came of it."""
-    address = bundle.manifest["input"]["address"]
+    steps = list(bundle.steps)
+    run = turns(bundle, image)
+    turn = next(run)
     zeros = bytes(CONFIG.act_depth * CONFIG.groups * SPACE_BYTES[Space.ACTIVATION])
     requests = [bytes([0, Op.IDENTIFY]), *write(Space.ACTIVATION, BROADCAST, 0, zeros)]
-    for cluster, words in enumerate(bundle.pack_image(image)):
-        requests += write(Space.ACTIVATION, cluster, address, words.tobytes())
-    for part, layers in enumerate(bundle.parts):
-        requests += load(bundle, part)
+    while steps.pop(0):
+        for each in turn.writes:
+            requests += write(Space.ACTIVATION, each.cluster, each.address, each.data)
+        layers = bundle.parts[turn.part]
+        requests += load(bundle, turn.part)
         requests.append(struct.pack("<BBHH", 3, Op.RUN, 0, layers))
         requests += read(Space.COUNTER, 0, 0, LAYER_COUNTERS + layers)
-    for place in bundle.output_ranges:
-        requests += read(*place)
-    return requests
+        for each in turn.reads:
+            requests += read(each.space, each.cluster, each.address, each.words)
+        if not steps:
+            return requests
+        # Only the last step reads: what networks that fit the memories do.
+        assert not turn.reads
+        turn = run.send(())
+    raise AssertionError("a bundle without steps")
 
 
 @pytest.fixture(scope="module")

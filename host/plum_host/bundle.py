@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,10 @@ from plum_host.container import (
     parse_json,
     show,
 )
-from plum_host.errors import BundleError, ImageError, PlumHostError
+from plum_host.errors import BundleError, ImageError
 from plum_host.manifest import FORMAT, MEMORIES, VERSION, check_manifest, tensor_sum
-from plum_host.protocol import SPACE_BYTES, Space
+from plum_host.steps import MapUse, Place, Step
 
-GROUP_BYTES = 8
 Words = npt.NDArray[np.uint32]
 #: For each part the words of each cluster.
 Memory = tuple[tuple[Words, ...], ...]
@@ -49,17 +49,14 @@ class Bundle:
     """A compiled network. Made by `build`, `load` or `from_bytes`, which check all of it.
 
     *Members*: ``manifest``; ``code``, ``table``: for each part the words of each cluster's
-    memories from address 0 on, uint32; ``input_map`` [clusters, words*8]: for each byte of the
-    ACTIVATION words that the host writes to a cluster the pixel's index in (C, H, W) order, or -1
-    for zero; ``output_map``: for each element of an output map the offset of its byte in the words
-    of all clusters, one after the other, None for logits.
+    memories from address 0 on, uint32; ``maps``, int32 [clusters, words*8] each: for every byte of
+    some ACTIVATION words of a cluster its place in host memory, or -1: for zero, or not kept.
     """
 
     manifest: dict[str, Any]
     code: Memory
     table: Memory
-    input_map: Map
-    output_map: Map | None
+    maps: tuple[Map, ...]
 
     # ---- making, reading, writing ----------------------------------------------------------------
 
@@ -70,17 +67,13 @@ class Bundle:
         *,
         code: Sequence[Sequence[npt.ArrayLike]],
         table: Sequence[Sequence[npt.ArrayLike]],
-        input_map: npt.NDArray[Any],
-        output_map: npt.NDArray[Any] | None,
+        maps: Sequence[npt.NDArray[Any]],
     ) -> Bundle:
         """Make one of a manifest (without ``format``, ``version`` and ``sha256``) and arrays.
 
         Raises `BundleError` where they do not belong together.
         """
-        tensors = _named(code, table)
-        tensors["input_map"] = np.array(input_map, "<i4")
-        if output_map is not None:
-            tensors["output_map"] = np.array(output_map, "<i4")
+        tensors = _named(code, table, maps)
         sums = {name: tensor_sum(tensor) for name, tensor in tensors.items()}
         return cls._checked(
             {**manifest, "format": FORMAT, "version": VERSION, "sha256": sums}, tensors
@@ -99,14 +92,8 @@ class Bundle:
             )
             for name in MEMORIES
         )
-        output_map = tensors.get("output_map")
-        return cls(
-            manifest,
-            code,
-            table,
-            _frozen(tensors["input_map"], "<i4"),
-            None if output_map is None else _frozen(output_map, "<i4"),
-        )
+        maps = (tensors[f"map.{number}"] for number in range(len(manifest["maps"])))
+        return cls(manifest, code, table, tuple(_frozen(places, "<i4") for places in maps))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Bundle:
@@ -143,10 +130,7 @@ class Bundle:
     def to_bytes(self) -> bytes:
         """The file; the same bytes for the same bundle, always."""
         text = canonical_json(self.manifest)
-        tensors = _named(self.code, self.table)
-        tensors["input_map"] = self.input_map
-        if self.output_map is not None:
-            tensors["output_map"] = self.output_map
+        tensors = _named(self.code, self.table, self.maps)
         checksum = hashlib.sha256(text.encode()).hexdigest()
         return dump({"plum_bundle": text, "plum_sha256": checksum}, tensors)
 
@@ -176,7 +160,51 @@ class Bundle:
         """Layers of each part."""
         return tuple(part["layers"] for part in self.manifest["parts"])
 
-    # ---- images and outputs ----------------------------------------------------------------------
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """What the host does for an image."""
+        return tuple(
+            Step(
+                entry["part"],
+                *[
+                    tuple((first, second) for first, second in entry[key])
+                    for key in ("writes", "reads", "results")
+                ],
+            )
+            for entry in self.manifest["steps"]
+        )
+
+    @cached_property
+    def uses(self) -> tuple[MapUse, ...]:
+        """Which clusters each map concerns."""
+        entries = self.manifest["maps"]
+        return tuple(
+            MapUse.of(entry["address"], places)
+            for entry, places in zip(entries, self.maps, strict=True)
+        )
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes of host memory."""
+        size: int = self.manifest["host_bytes"]
+        return size
+
+    @property
+    def input_place(self) -> Place:
+        """The image in host memory."""
+        return _place(self.manifest["input"])
+
+    @property
+    def output_place(self) -> Place:
+        """The output in host memory; logits [K] are little-endian int32 from its first byte on."""
+        return _place(self.manifest["output"])
+
+    @property
+    def logits(self) -> bool:
+        """Whether the output is logits and no map."""
+        return bool(self.manifest["output"]["kind"] == "logits")
+
+    # ---- images ----------------------------------------------------------------------------------
 
     def check_images(self, images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """Images as an array uint8 [N, C, H, W]. Raises `ImageError`: type, shape or range."""
@@ -193,76 +221,23 @@ class Bundle:
             )
         return images
 
-    def pack_image(self, image: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-        """ACTIVATION words of an image uint8 (C, H, W): uint8 [clusters, words, 8].
 
-        Raises `ImageError`: type, shape or range.
-        """
-        result: npt.NDArray[np.uint8] = self.pack_images(np.asarray(image)[None])[0]
-        return result
-
-    def pack_images(self, images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-        """ACTIVATION words of images uint8 [N, C, H, W]: uint8 [N, clusters, words, 8].
-
-        Raises `ImageError`: type, shape or range.
-        """
-        images = self.check_images(images)
-        count, pixels = len(images), int(np.prod(images.shape[1:]))
-        flat = np.zeros((count, pixels + 1), np.uint8)
-        flat[:, :pixels] = images.reshape(count, pixels)
-        # Index -1, a zero, is the last column.
-        shape = (len(self.input_map), self.manifest["input"]["words"], GROUP_BYTES)
-        return flat[:, self.input_map].reshape(count, *shape)
-
-    @property
-    def output_range(self) -> tuple[Space, int, int]:
-        """Where the output of a run is in each cluster that has some of it: space, address, words;
-        results are the device's.
-        """
-        output = self.manifest["output"]
-        if output["kind"] == "logits":
-            return Space.RESULT, 0, output["shape"][0]
-        return Space.ACTIVATION, output["address"], output["words"]
-
-    @property
-    def output_ranges(self) -> list[tuple[Space, int, int, int]]:
-        """What is read after a run: space, cluster, address, words."""
-        space, address, words = self.output_range
-        return [(space, cluster, address, words) for cluster in self._output_clusters()]
-
-    def _output_clusters(self) -> list[int]:
-        """Clusters that are read."""
-        if self.output_map is None:
-            return [0]
-        used = np.unique(self.output_map // (GROUP_BYTES * self.manifest["output"]["words"]))
-        return [int(cluster) for cluster in used]
-
-    def unpack_output(self, data: bytes) -> npt.NDArray[Any]:
-        """The output from the bytes at `output_ranges`, one after the other: int32 logits [K], or a
-        uint8 map (C, H, W).
-
-        Raises `PlumHostError` for another number of bytes.
-        """
-        clusters = self._output_clusters()
-        space, _, words = self.output_range
-        size = SPACE_BYTES[space] * words
-        if len(data) != len(clusters) * size:
-            raise PlumHostError(
-                f"an output of {len(data)} bytes; the network's has {len(clusters) * size}"
-            )
-        if self.output_map is None:
-            return np.frombuffer(data, "<i4").astype(np.int32)
-        place = np.searchsorted(clusters, self.output_map // size) * size + self.output_map % size
-        return np.frombuffer(data, np.uint8)[place].reshape(self.manifest["output"]["shape"])
+def _place(entry: dict[str, Any]) -> Place:
+    """Where a tensor is, by its entry in the manifest."""
+    (channels, height, width), (top, bottom, left, right) = entry["shape"], entry["margins"]
+    return Place(entry["at"], (channels, height, width), (top, bottom, left, right))
 
 
 def _named(
-    code: Sequence[Sequence[npt.ArrayLike]], table: Sequence[Sequence[npt.ArrayLike]]
+    code: Sequence[Sequence[npt.ArrayLike]],
+    table: Sequence[Sequence[npt.ArrayLike]],
+    maps: Sequence[npt.ArrayLike],
 ) -> Tensors:
-    """Tensors of the memories, under their names in the file."""
-    return {
+    """Tensors of memories and maps, under their names in the file."""
+    tensors = {
         f"{name}.{part}.{cluster}": np.array(words, "<u4")
         for name, memory in zip(MEMORIES, (code, table), strict=True)
         for part, clusters in enumerate(memory)
         for cluster, words in enumerate(clusters)
     }
+    return tensors | {f"map.{index}": np.array(places, "<i4") for index, places in enumerate(maps)}

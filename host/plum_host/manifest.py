@@ -13,20 +13,23 @@ from typing import Any
 from plum_host.container import Tensors, check_int, check_keys, fail, show
 
 FORMAT = "plum-bundle"
-VERSION = 2
+VERSION = 3
 
 KEYS = (
     "config",
     "digest",
     "format",
+    "host_bytes",
     "input",
     "labels",
     "layers",
+    "maps",
     "network",
     "output",
     "parts",
     "predicted_cycles",
     "sha256",
+    "steps",
     "version",
 )
 #: Memories of a cluster: tensor ``NAME.P.C`` is what part P has in that of cluster C.
@@ -65,6 +68,13 @@ _BOUNDS = ("lanes", "weights", "drain", "write-back", "latency")
 _MAX_COUNT = 1 << 53
 _MAX_SIDE = 1 << 16
 _MAX_LAYERS = 4096
+_MAX_PARTS = 4096
+_MAX_HOST_BYTES = 1 << 26
+_MAX_MARGIN = 64
+_MAX_MAPS = 4096
+_MAX_STEPS = 1 << 16
+#: Maps that are written, or read, in one step.
+_MAX_MOVES = 16
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _HEX = re.compile(r"[0-9a-f]*")
 
@@ -96,10 +106,12 @@ def check_manifest(manifest: dict[str, Any], tensors: Tensors) -> None:
     check_int(manifest["predicted_cycles"], 0, _MAX_COUNT, "predicted_cycles")
     _check_layers(manifest["layers"], config["clusters"])
     _check_parts(manifest["parts"], len(manifest["layers"]))
-    words = config["act_depth"] * config["lanes"] // config["group_lanes"]
     _check_names(manifest, tensors)
-    _check_input(manifest["input"], tensors, words, config["clusters"])
-    _check_output(manifest["output"], tensors, words, config)
+    size = check_int(manifest["host_bytes"], 1, _MAX_HOST_BYTES, "host_bytes")
+    _check_tensor(manifest["input"], "input", size, ("bits",))
+    _check_output(manifest["output"], size)
+    ends = _check_maps(manifest["maps"], tensors, config)
+    _check_steps(manifest["steps"], len(manifest["parts"]), ends, size, config["result_depth"])
     _check_labels(manifest["labels"], manifest["output"]["shape"][0])
     _check_memories(manifest, tensors)
     sums = check_keys(manifest["sha256"], tuple(tensors), "sha256")
@@ -180,8 +192,8 @@ def _check_layers(layers: Any, clusters: int) -> None:
 
 
 def _check_parts(parts: Any, layers: int) -> None:
-    if not isinstance(parts, list) or not 1 <= len(parts) <= layers:
-        fail(f"parts is {show(parts)}; it must be a list of 1 to {layers}")
+    if not isinstance(parts, list) or not 1 <= len(parts) <= min(layers, _MAX_PARTS):
+        fail(f"parts is {show(parts)}; it must be a list of 1 to {min(layers, _MAX_PARTS)}")
     total = 0
     for index, part in enumerate(parts):
         check_keys(part, ("layers",), f"parts[{index}]")
@@ -193,6 +205,8 @@ def _check_parts(parts: Any, layers: int) -> None:
 def _check_names(manifest: dict[str, Any], tensors: Tensors) -> None:
     """Exactly the tensors that belong there."""
     parts, clusters = len(manifest["parts"]), manifest["config"]["clusters"]
+    if not isinstance(manifest["maps"], list) or not 1 <= len(manifest["maps"]) <= _MAX_MAPS:
+        fail(f"maps is {show(manifest['maps'])}; it must be a list of 1 to {_MAX_MAPS}")
     if len(MEMORIES) * parts * clusters > len(tensors):
         fail(f"{len(tensors)} tensors are too few for {parts} parts of {clusters} clusters")
     names = {
@@ -201,10 +215,7 @@ def _check_names(manifest: dict[str, Any], tensors: Tensors) -> None:
         for part in range(parts)
         for cluster in range(clusters)
     }
-    names.add("input_map")
-    output = manifest["output"]
-    if isinstance(output, dict) and output.get("kind") == "map":
-        names.add("output_map")
+    names |= {f"map.{number}" for number in range(len(manifest["maps"]))}
     if set(tensors) != names:
         wrong = sorted(set(tensors) ^ names)
         fail(f"tensors are missing or unknown: {show(', '.join(wrong))}")
@@ -222,36 +233,76 @@ def _check_memories(manifest: dict[str, Any], tensors: Tensors) -> None:
                 check_int(length, least, config[f"{memory}_depth"], f"length of {name}")
 
 
-def _check_input(entry: Any, tensors: Tensors, words: int, clusters: int) -> None:
-    check_keys(entry, ("shape", "bits", "address", "words"), "input")
-    pixels = _check_shape(entry["shape"], "input: shape")
-    check_int(entry["bits"], 1, 8, "input: bits")
-    check_int(entry["words"], 1, words, "input: words")
-    check_int(entry["address"], 0, words - entry["words"], "input: address")
-    values = _tensor(tensors, "input_map", "<i4", axes=2)
-    if values.shape != (clusters, 8 * entry["words"]):
-        fail(f"input_map has shape {values.shape} and must have {(clusters, 8 * entry['words'])}")
-    _check_range(values, "input_map", -1, pixels - 1)
+def _check_tensor(entry: Any, what: str, size: int, keys: tuple[str, ...], each: int = 1) -> int:
+    """Elements of a tensor of ``each`` bytes a value that lies in ``size`` bytes of host memory."""
+    check_keys(entry, ("shape", "at", "margins", *keys), what)
+    elements = _check_shape(entry["shape"], f"{what}: shape")
+    if "bits" in keys:
+        check_int(entry["bits"], 1, 8, f"{what}: bits")
+    margins = entry["margins"]
+    if not isinstance(margins, list) or len(margins) != 4:
+        fail(f"{what}: margins is {show(margins)}; it must be four integers")
+    for margin in margins:
+        check_int(margin, 0, _MAX_MARGIN, f"{what}: margins")
+    channels, height, width = entry["shape"]
+    padded = channels * (margins[0] + height + margins[1]) * (margins[2] + width + margins[3])
+    check_int(padded * each, 1, size, f"{what}: bytes in host memory")
+    check_int(entry["at"], 0, size - padded * each, f"{what}: at")
+    return elements
 
 
-def _check_output(entry: Any, tensors: Tensors, words: int, config: dict[str, Any]) -> None:
+def _check_output(entry: Any, size: int) -> None:
     kind = entry.get("kind") if isinstance(entry, dict) else None
     if kind == "logits":
-        check_keys(entry, ("kind", "shape"), "output")
-        outputs = _check_shape(entry["shape"], "output: shape")
-        check_int(outputs, 1, config["result_depth"], "output: results")
+        classes = _check_tensor(entry, "output", size, ("kind",), 4)
+        if entry["shape"] != [classes, 1, 1] or any(entry["margins"]):
+            fail(f"output: logits of shape {entry['shape']} with margins {entry['margins']}")
         return
     if kind != "map":
         fail(f"output: kind is {show(kind)}; it must be 'logits' or 'map'")
-    check_keys(entry, ("kind", "shape", "bits", "address", "words"), "output")
-    pixels = _check_shape(entry["shape"], "output: shape")
-    check_int(entry["bits"], 1, 8, "output: bits")
-    check_int(entry["words"], 1, words, "output: words")
-    check_int(entry["address"], 0, words - entry["words"], "output: address")
-    values = _tensor(tensors, "output_map", "<i4", axes=1)
-    if len(values) != pixels:
-        fail(f"output_map has {len(values)} entries and must have {pixels}")
-    _check_range(values, "output_map", 0, config["clusters"] * 8 * entry["words"] - 1)
+    _check_tensor(entry, "output", size, ("kind", "bits"))
+
+
+def _check_maps(maps: list[Any], tensors: Tensors, config: dict[str, Any]) -> list[int]:
+    """The highest place of each map."""
+    words = config["act_depth"] * config["lanes"] // config["group_lanes"]
+    highest = []
+    for number, entry in enumerate(maps):
+        what, name = f"maps[{number}]", f"map.{number}"
+        check_keys(entry, ("address", "words"), what)
+        check_int(entry["words"], 1, words, f"{what}: words")
+        check_int(entry["address"], 0, words - entry["words"], f"{what}: address")
+        values = _tensor(tensors, name, "<i4", axes=2)
+        wanted = (config["clusters"], 8 * entry["words"])
+        if values.shape != wanted:
+            fail(f"{name} has shape {values.shape} and must have {wanted}")
+        _check_range(values, name, -1, _MAX_HOST_BYTES - 1)
+        highest.append(int(values.max()))
+    return highest
+
+
+def _check_steps(steps: Any, parts: int, highest: list[int], size: int, results: int) -> None:
+    if not isinstance(steps, list) or not 1 <= len(steps) <= _MAX_STEPS:
+        fail(f"steps is {show(steps)}; it must be a list of 1 to {_MAX_STEPS}")
+    for index, step in enumerate(steps):
+        what = f"steps[{index}]"
+        check_keys(step, ("part", "writes", "reads", "results"), what)
+        check_int(step["part"], 0, parts - 1, f"{what}: part")
+        for key in ("writes", "reads", "results"):
+            moves = step[key]
+            if not isinstance(moves, list) or len(moves) > _MAX_MOVES:
+                fail(f"{what}: {key} is {show(moves)}; it must be a list of up to {_MAX_MOVES}")
+            for move in moves:
+                if not isinstance(move, list) or len(move) != 2:
+                    fail(f"{what}: {key} holds {show(move)}; it must be pairs of integers")
+                if key == "results":
+                    end = 4 * check_int(move[0], 1, results, f"{what}: results")
+                else:
+                    end = 1 + highest[check_int(move[0], 0, len(highest) - 1, f"{what}: {key}")]
+                check_int(move[1], 0, size - end, f"{what}: place of {key}")
+    unused = set(range(parts)) - {step["part"] for step in steps}
+    if unused:
+        fail(f"no step runs part {min(unused)}")
 
 
 def _check_labels(labels: Any, classes: int) -> None:

@@ -15,6 +15,7 @@ from plum_host.bundle import Bundle
 from plum_host.client import DeviceClient, Identity, RunLostError
 from plum_host.errors import ConfigMismatchError, PlumHostError, ProtocolError
 from plum_host.protocol import BROADCAST, LAYER_COUNTERS, SPACE_BYTES, Counter, Space
+from plum_host.steps import no_output, turns
 from plum_host.transports import Transport, open_transport
 
 #: Called with the number of images that are done.
@@ -41,6 +42,12 @@ class _Counted:
     totals: list[int]  # by Counter
     layers: list[int]  # cycles of those layers that are counted apart
 
+    def __add__(self, other: _Counted) -> _Counted:
+        return _Counted(
+            [a + b for a, b in zip(self.totals, other.totals, strict=True)],
+            [a + b for a, b in zip(self.layers, other.layers, strict=True)],
+        )
+
 
 class Session:
     """A device in use. One program at a time may hold one.
@@ -63,8 +70,8 @@ class Session:
         #: The part that the device's memories hold, and those that were read back once.
         self._part: int | None = None
         self._verified: set[int] = set()
-        #: Counters of each part in the last run.
-        self._counted: list[_Counted] = []
+        #: Counters of each part for the last image, summed over its runs.
+        self._counted: dict[int, _Counted] = {}
 
     @classmethod
     def open(
@@ -126,23 +133,21 @@ class Session:
     def run(self, images: npt.ArrayLike, progress: Progress | None = None) -> RunResult:
         """Send images through the network, one after another.
 
-        *Parameters*: ``images``, what `Bundle.pack_images` takes; ``progress``, called after each.
+        *Parameters*: ``images``, what `Bundle.check_images` takes; ``progress``, called after each.
         """
         bundle = self._loaded()
         checked = bundle.check_images(images)
         begin = time.monotonic()
         outputs, cycles = [], []
         for number, image in enumerate(checked):
-            output, count = self._run_image(bundle, bundle.pack_image(image))
+            output, count = self._run_image(bundle, image)
             outputs.append(output)
             cycles.append(count)
             if progress is not None:
                 progress(number + 1)
         seconds = time.monotonic() - begin
-        if not outputs:
-            size = sum(SPACE_BYTES[space] * words for space, _, _, words in bundle.output_ranges)
-            outputs = [bundle.unpack_output(bytes(size))]
-        return RunResult(np.stack(outputs)[: len(cycles)], np.array(cycles, np.int64), seconds)
+        stacked = np.stack(outputs) if outputs else no_output(bundle)
+        return RunResult(stacked, np.array(cycles, np.int64), seconds)
 
     def counters(self) -> dict[str, int]:
         """What the device counted for the last image, over all parts of the network."""
@@ -150,7 +155,7 @@ class Session:
         return {name.name.lower(): sum(part.totals[name] for part in counted) for name in Counter}
 
     def layer_cycles(self) -> list[int]:
-        """Cycles of each layer of the loaded bundle for the last image.
+        """Cycles of each layer of the loaded bundle for the last image, over all its runs.
 
         Raises `PlumHostError` where a part has more layers than the device counts apart.
         """
@@ -192,46 +197,48 @@ class Session:
     ) -> None:
         self.close()
 
-    def _run_image(self, bundle: Bundle, image: npt.NDArray[np.uint8]) -> tuple[Any, int]:
+    def _run_image(
+        self, bundle: Bundle, image: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[Any], int]:
         """Outputs and cycles of one image; all of it again where a run was lost."""
         for attempt in range(_RUN_ATTEMPTS):
-            self._write_image(bundle, image)
             try:
-                cycles = self._run_parts(bundle)
-                break
+                return self._run_turns(bundle, image)
             except RunLostError:
                 if attempt + 1 == _RUN_ATTEMPTS:
                     raise
-        data = b"".join(
-            self.read_memory(space, address, words, cluster=cluster)
-            for space, cluster, address, words in bundle.output_ranges
-        )
-        return bundle.unpack_output(data), cycles
+        raise AssertionError("unreachable")
 
-    def _write_image(self, bundle: Bundle, image: npt.NDArray[np.uint8]) -> None:
-        """Write ACTIVATION words [clusters, words, 8] to the clusters that hold pixels."""
-        address = bundle.manifest["input"]["address"]
-        users = np.flatnonzero((bundle.input_map >= 0).any(axis=1))
-        if len(users) == len(image) > 1 and (bundle.input_map == bundle.input_map[0]).all():
-            self.write_memory(Space.ACTIVATION, address, image[0].tobytes())
-            return
-        for cluster in users:
-            data = image[cluster].tobytes()
-            self.write_memory(Space.ACTIVATION, address, data, cluster=int(cluster))
-
-    def _run_parts(self, bundle: Bundle) -> int:
-        """Cycles of a run of all parts."""
+    def _run_turns(
+        self, bundle: Bundle, image: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[Any], int]:
+        """Outputs and cycles of one image."""
         self._counted.clear()
-        several = len(bundle.parts) > 1
         cycles = 0
-        for part, layers in enumerate(bundle.parts):
-            if part != self._part:
-                self._load_part(bundle, part)
+        steps = turns(bundle, image)
+        turn = next(steps)
+        while True:
+            for write in turn.writes:
+                self.write_memory(
+                    Space.ACTIVATION, write.address, write.data, cluster=write.cluster
+                )
+            if turn.part != self._part:
+                self._load_part(bundle, turn.part)
+            layers = bundle.parts[turn.part]
             cycles += self._client.run(_PROGRAM, layers, self._run_timeout)
-            if several:
-                # The next part's run overwrites them.
-                self._counted.append(self._read_counters(bundle, layers))
-        return cycles
+            if len(bundle.steps) > 1:
+                # The next run overwrites them.
+                counted = self._read_counters(bundle, layers)
+                before = self._counted.get(turn.part)
+                self._counted[turn.part] = counted if before is None else before + counted
+            data = [
+                self.read_memory(read.space, read.address, read.words, cluster=read.cluster)
+                for read in turn.reads
+            ]
+            try:
+                turn = steps.send(data)
+            except StopIteration as end:
+                return end.value, cycles
 
     def _load_part(self, bundle: Bundle, part: int) -> None:
         """Write a part's code and tables; the first time also read them back."""
@@ -259,13 +266,13 @@ class Session:
         return self._bundle
 
     def _counters(self) -> list[_Counted]:
-        """Counters of each part; those of a single part still stand in the device."""
+        """Counters of each part; those of a single run still stand in the device."""
         bundle = self._loaded()
-        if len(bundle.parts) == 1:
+        if len(bundle.steps) == 1:
             return [self._read_counters(bundle, bundle.parts[0])]
         if not self._counted:
             raise PlumHostError("nothing was counted yet; call run(images) first")
-        return self._counted
+        return [self._counted[part] for part in sorted(self._counted)]
 
     def _read_counters(self, bundle: Bundle, layers: int) -> _Counted:
         apart = min(layers, bundle.manifest["config"]["layer_counters"])

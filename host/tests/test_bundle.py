@@ -18,7 +18,8 @@ from plum_host.bundle import Bundle
 from plum_host.container import MAX_FILE_BYTES, canonical_json, dump
 from plum_host.errors import BundleError, ImageError, PlumHostError
 from plum_host.manifest import config_digest
-from plum_host.protocol import SPACE_BYTES, Space
+from plum_host.protocol import Space
+from plum_host.steps import Read, Turn, Write, no_output, turns
 
 CONFIG = {
     "name": "test",
@@ -64,20 +65,30 @@ def make(kind: str = "logits", **changes: Any) -> Bundle:
     The image's first row and half of the second are in cluster 0, the second row in cluster 1.
     """
     rng = np.random.default_rng(1)
-    input_map = np.full((2, 32), -1, np.int32)
-    input_map[0, [0, 1, 2, 8, 9]] = range(5)
-    input_map[1, [0, 1, 2]] = range(3, 6)
+    maps = [np.full((2, 32), -1, np.int32)]
+    maps[0][0, [0, 1, 2, 8, 9]] = range(5)
+    maps[0][1, [0, 1, 2]] = range(3, 6)
+    places = [{"address": 2, "words": 4}]
     output: dict[str, Any] = {"kind": "logits", "shape": [4, 1, 1]}
-    output_map = None
+    steps = [
+        {"part": 0, "writes": [[0, 0]], "reads": [], "results": []},
+        {"part": 1, "writes": [], "reads": [], "results": [[4, 8]]},
+    ]
     if kind == "map":
-        output = {"kind": "map", "shape": [2, 1, 2], "bits": 8, "address": 6, "words": 2}
-        output_map = np.array([0, 1, 24, 25], np.int32)
+        output = {"kind": "map", "shape": [2, 1, 2], "bits": 8}
+        maps.append(np.full((2, 16), -1, np.int32))
+        maps[1][[0, 0, 1, 1], [0, 1, 8, 9]] = range(4)
+        places.append({"address": 6, "words": 2})
+        steps[1] |= {"reads": [[1, 8]], "results": []}
     manifest = {
         "config": dict(CONFIG),
         "digest": config_digest(CONFIG),
         "network": {"name": "net", "digest": "0" * 64},
-        "input": {"shape": [1, 2, 3], "bits": 4, "address": 2, "words": 4},
-        "output": output,
+        "host_bytes": 24,
+        "input": {"shape": [1, 2, 3], "bits": 4, "at": 0, "margins": [0, 0, 0, 0]},
+        "output": {**output, "at": 8, "margins": [0, 0, 0, 0]},
+        "maps": places,
+        "steps": steps,
         "labels": ["a", "b", "c", "d"] if kind == "logits" else None,
         "layers": [LAYER, {**LAYER, "name": "dense1", "density": None, "layout": None}],
         "parts": [{"layers": 1}, {"layers": 1}],
@@ -88,9 +99,7 @@ def make(kind: str = "logits", **changes: Any) -> Bundle:
         [[rng.integers(0, 1 << 32, size, dtype=np.uint32) for size in sizes] for sizes in parts]
         for parts in (((20, 21), (22, 1)), ((30, 0), (31, 32)))
     )
-    return Bundle.build(
-        manifest, code=code, table=table, input_map=input_map, output_map=output_map
-    )
+    return Bundle.build(manifest, code=code, table=table, maps=maps)
 
 
 def one_line(error: pytest.ExceptionInfo[Exception]) -> str:
@@ -134,27 +143,65 @@ def test_safetensors_reads_what_we_write(tmp_path):
     make("map").save(tmp_path / "x.plum")
     tensors = load_file(tmp_path / "x.plum")
     names = {f"{name}.{part}.{cluster}" for name in MEMORIES for part in "01" for cluster in "01"}
-    assert set(tensors) == names | {"input_map", "output_map"}
+    assert set(tensors) == names | {"map.0", "map.1"}
     assert (tensors["code.1.0"] == make("map").code[1][0]).all()
-    assert tensors["input_map"].shape == (2, 32)
+    assert tensors["map.0"].shape == (2, 32)
 
 
 # ---- images and outputs ----------------------------------------------------------------------
 
 
+def play(bundle: Bundle, image: Any, answer: bytes = bytes(range(256))) -> tuple[Any, list[Turn]]:
+    """Output, and turns, with a device that answers every read with the same bytes."""
+    run = turns(bundle, image)
+    seen = [next(run)]
+    while True:
+        try:
+            seen.append(run.send([answer[: read.size] for read in seen[-1].reads]))
+        except StopIteration as end:
+            return end.value, seen
+
+
 def test_images_are_looked_up_not_packed():
     bundle = make()
     image = np.arange(6, dtype=np.uint8).reshape(1, 2, 3) + 1
-    words = bundle.pack_image(image)
-    assert words.shape == (2, 4, 8)
-    assert words.dtype == np.uint8
-    assert words[0].ravel().tolist() == [1, 2, 3, 0, 0, 0, 0, 0, 4, 5] + [0] * 22
-    assert words[1].ravel().tolist() == [4, 5, 6] + [0] * 29
-    batch = bundle.pack_images(np.stack([image, 0 * image, image + 1]))
-    assert batch.shape == (3, 2, 4, 8)
-    assert (batch[0] == words).all()
-    assert not batch[1].any()
-    assert bundle.pack_images(np.zeros((0, 1, 2, 3), np.uint8)).shape == (0, 2, 4, 8)
+    _, (first, second) = play(bundle, image)
+    assert (first.part, first.reads) == (0, ())
+    assert (second.part, second.writes) == (1, ())
+    data = [bytes([1, 2, 3, 0, 0, 0, 0, 0, 4, 5] + [0] * 22), bytes([4, 5, 6] + [0] * 29)]
+    assert first.writes == tuple(Write(cluster, 2, data[cluster]) for cluster in (0, 1))
+
+
+def test_margins_are_zeros():
+    """The same image in the midst of zeros; a map may be used at several places."""
+    bundle = make(
+        host_bytes=64,
+        input={"shape": [1, 2, 3], "bits": 4, "at": 30, "margins": [1, 1, 2, 1]},
+        steps=[
+            {"part": 0, "writes": [[0, 30], [0, 38]], "reads": [], "results": []},
+            {"part": 1, "writes": [], "reads": [], "results": [[4, 8]]},
+        ],
+    )
+    image = np.arange(6, dtype=np.uint8).reshape(1, 2, 3) + 1
+    whole = np.pad(image[0], ((1, 1), (2, 1))).ravel()
+    _, (first, _) = play(bundle, image)
+    for number, offset in ((0, 0), (2, 8)):
+        data = np.frombuffer(first.writes[number].data, np.uint8)
+        assert data[[0, 1, 2, 8, 9]].tolist() == whole[offset : offset + 5].tolist()
+        assert not data[10:].any()
+
+
+def test_what_was_read_can_be_written_again():
+    """Reads of a step end in host memory, where the next step finds them."""
+    steps = [
+        {"part": 0, "writes": [[0, 0]], "reads": [[1, 2]], "results": []},
+        {"part": 1, "writes": [[0, 0]], "reads": [[1, 8]], "results": []},
+    ]
+    bundle = make("map", steps=steps)
+    output, (_, second) = play(bundle, np.zeros((1, 2, 3), np.uint8))
+    # Cluster 0 gives bytes 0 and 1, cluster 1 bytes 8 and 9; places 2 to 5 of host memory.
+    assert list(second.writes[0].data[:10]) == [0, 0, 0, 0, 0, 0, 0, 0, 1, 8]
+    assert output.ravel().tolist() == [0, 1, 8, 9]
 
 
 @pytest.mark.parametrize(
@@ -169,38 +216,45 @@ def test_images_are_looked_up_not_packed():
 )
 def test_other_images_are_refused(images, message):
     with pytest.raises(ImageError, match=message):
-        make().pack_images(images)
+        make().check_images(images)
 
 
 def test_outputs():
     bundle = make()
-    assert bundle.output_range == (Space.RESULT, 0, 4)
-    assert bundle.output_ranges == [(Space.RESULT, 0, 0, 4)]
+    image = np.zeros((1, 2, 3), np.uint8)
     values = np.array([1, -2, 1 << 30, -(1 << 31)], "<i4")
-    logits = bundle.unpack_output(values.tobytes())
+    logits, (_, last) = play(bundle, image, values.tobytes())
+    assert last.reads == (Read(Space.RESULT, 0, 0, 4),)
     assert logits.dtype == np.int32
     assert (logits == values).all()
+    assert no_output(bundle).shape == (0, 4)
     bundle = make("map")
-    assert bundle.output_range == (Space.ACTIVATION, 6, 2)
-    assert bundle.output_ranges == [(Space.ACTIVATION, cluster, 6, 2) for cluster in (0, 1)]
-    output = bundle.unpack_output(bytes(range(32)))
+    output, (_, last) = play(bundle, image)
+    assert last.reads == tuple(Read(Space.ACTIVATION, cluster, 6, 2) for cluster in (0, 1))
     assert output.shape == (2, 1, 2)
-    assert output.ravel().tolist() == [0, 1, 24, 25]
-    with pytest.raises(PlumHostError, match="an output of 31 bytes; the network's has 32"):
-        bundle.unpack_output(bytes(31))
+    assert output.ravel().tolist() == [0, 1, 8, 9]
+    assert no_output(bundle).shape == (0, 2, 1, 2)
+    run = turns(bundle, image)
+    next(run)
+    run.send(())
+    with pytest.raises(PlumHostError, match="31 bytes were read; the step has 32"):
+        run.send([bytes(16), bytes(15)])
 
 
 def test_clusters_without_outputs_are_not_read():
     bundle = make("map")
+    places = bundle.maps[1].copy()
+    places[0] = -1
+    places[1, [0, 1]] = [0, 1]
     moved = Bundle.build(
         {key: bundle.manifest[key] for key in bundle.manifest if key not in ADDED},
         code=bundle.code,
         table=bundle.table,
-        input_map=bundle.input_map,
-        output_map=np.array([16, 17, 24, 25]),
+        maps=[bundle.maps[0], places],
     )
-    assert moved.output_ranges == [(Space.ACTIVATION, 1, 6, 2)]
-    assert moved.unpack_output(bytes(range(16))).ravel().tolist() == [0, 1, 8, 9]
+    output, (_, last) = play(moved, np.zeros((1, 2, 3), np.uint8))
+    assert last.reads == (Read(Space.ACTIVATION, 1, 6, 2),)
+    assert output.ravel().tolist() == [0, 1, 8, 9]
 
 
 # ---- damage ----------------------------------------------------------------------------------
@@ -268,9 +322,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def tensors_of(bundle: Bundle) -> dict[str, Any]:
-    tensors = {"input_map": bundle.input_map}
-    if bundle.output_map is not None:
-        tensors["output_map"] = bundle.output_map
+    tensors = {f"map.{number}": places for number, places in enumerate(bundle.maps)}
     for name in MEMORIES:
         for part, clusters in enumerate(getattr(bundle, name)):
             for cluster, words in enumerate(clusters):
@@ -304,11 +356,9 @@ def test_any_other_manifest_is_checked(kind, data):
         read = Bundle.from_bytes(signed(manifest, bundle))
     except BundleError:
         return
-    image = np.zeros((1, *read.manifest["input"]["shape"]), np.uint8)
-    assert read.pack_images(image).shape == (1, 2, read.manifest["input"]["words"], 8)
     assert sum(read.parts) == len(read.manifest["layers"])
-    ranges = read.output_ranges
-    read.unpack_output(bytes(sum(SPACE_BYTES[space] * words for space, _, _, words in ranges)))
+    output, _ = play(read, np.zeros(read.manifest["input"]["shape"], np.uint8))
+    assert output.size == np.prod(read.manifest["output"]["shape"])
 
 
 def changed(kind: str, **values: Any) -> bytes:
@@ -330,11 +380,12 @@ def changed(kind: str, **values: Any) -> bytes:
     ("values", "message"),
     [
         ({"format": "zip"}, "format is 'zip' and not 'plum-bundle'"),
-        ({"version": 1}, "format version is 1 and this program reads 2; compile"),
+        ({"version": 1}, "format version is 1 and this program reads 3; compile"),
         ({"digest": "0" * 32}, "digest is '0+' and not that of its array"),
         ({"config__lanes": 12}, "lanes is 12; it must be a multiple of 8"),
         ({"config__lanes": 1 << 40}, "lanes is 1099511627776; it must be an integer from 8"),
-        ({"config__act_depth": 2}, "input: words is 4|input: address is 2"),
+        ({"config__act_depth": 2}, r"maps\[0\]: address is 2"),
+        ({"config__act_depth": 1}, r"maps\[0\]: words is 4"),
         ({"config__code_depth": 21}, "length of code.1.0 is 22; it must be .* 1 to 21"),
         ({"config__table_depth": 31}, "length of table.1.1 is 32; it must be .* 0 to 31"),
         (
@@ -345,6 +396,18 @@ def changed(kind: str, **values: Any) -> bytes:
         ({"parts": []}, r"parts is \[\]; it must be a list of 1 to 2"),
         ({"parts": [{"layers": 2}]}, "missing or unknown: 'code.1.0, code.1.1, table.1.0"),
         ({"parts__0__layers": 2}, "parts have 3 layers; they must have 2"),
+        ({"steps__1__part": 0}, "no step runs part 1"),
+        ({"steps__1__part": 2}, r"steps\[1\]: part is 2; it must be .* 0 to 1"),
+        ({"steps": []}, r"steps is \[\]; it must be a list of 1 to 65536"),
+        ({"steps__0__writes": [[0, 19]]}, r"place of writes is 19; it must be .* 0 to 18"),
+        ({"steps__0__writes": [[0, -1]]}, "place of writes is -1"),
+        ({"steps__0__writes": [[2, 0]]}, r"steps\[0\]: writes is 2; it must be .* 0 to 1"),
+        ({"steps__0__writes": [[0]]}, r"writes holds \[0\]; it must be pairs of integers"),
+        ({"steps__0__writes": [[0, 0]] * 17}, "writes is .*; it must be a list of up to 16"),
+        ({"steps__1__reads": [[1, 21]]}, r"place of reads is 21; it must be .* 0 to 20"),
+        ({"steps__1__results": [[33, 0]]}, r"results is 33; it must be .* 1 to 32"),
+        ({"steps__1__results": [[4, 9]]}, r"place of results is 9; it must be .* 0 to 8"),
+        ({"host_bytes": 1 << 30}, "host_bytes is 1073741824; it must be"),
         ({"parts__1__layers": 0}, r"parts\[1\]: layers is 0; it must be .* 1 to 2"),
         ({"layers__0__split": [1]}, "it must be two integers, of rows and filters"),
         ({"layers__0__split": [2, 2]}, "filter parts is 2; it must be an integer from 1 to 1"),
@@ -352,18 +415,24 @@ def changed(kind: str, **values: Any) -> bytes:
         ({"layers__0__layout": [1]}, "layout is 1, not an object"),
         ({"layers__0__layout__0__base": -1}, r"layers\[0\]: base is -1"),
         ({"layers__0__group": 3}, r"group is 3; it must be an integer from 1 to 2"),
-        ({"input__shape": [1, 1, 3]}, "input_map holds -1 to 5; it may hold -1 to 2"),
-        ({"input__words": 5}, r"input_map has shape \(2, 32\) and must have \(2, 40\)"),
-        ({"output__words": 1}, "output_map holds 0 to 25; it may hold 0 to 15"),
-        ({"output__address": 127}, "output: address is 127; .* 0 to 126"),
-        ({"output__shape": [2, 1, 3]}, "output_map has 4 entries and must have 6"),
+        ({"input__shape": [1, 5, 5]}, "input: bytes in host memory is 25; .* 1 to 24"),
+        ({"input__margins": [9, 9, 9, 9]}, "input: bytes in host memory is 420"),
+        ({"input__margins": [1, 1]}, r"input: margins is \[1, 1\]; it must be four integers"),
+        ({"input__margins": [65, 0, 0, 0]}, "input: margins is 65"),
+        ({"input__at": 19}, "input: at is 19; it must be an integer from 0 to 18"),
+        ({"output__at": 21}, "output: at is 21; it must be an integer from 0 to 20"),
+        ({"output__kind": "sound"}, "kind is 'sound'; it must be 'logits' or 'map'"),
+        ({"maps__0__words": 5}, r"map.0 has shape \(2, 32\) and must have \(2, 40\)"),
+        ({"maps__1__address": 127}, r"maps\[1\]: address is 127; .* 0 to 126"),
+        ({"maps": []}, r"maps is \[\]; it must be a list of 1 to 4096"),
+        ({"maps": [{"address": 2, "words": 4}]}, "missing or unknown: 'map.1'"),
         ({"labels": ["x"]}, "it must be 2 strings"),
         ({"layers": []}, "layers is .*; it must be a list of 1 to 4096"),
         ({"layers__0__cycles": -1}, r"layers\[0\]: cycles is -1"),
         ({"layers__0__lane_use": 2}, r"lane_use is 2; it must be from 0 to 1"),
         ({"layers__0__bound_by": "luck"}, "bound_by is 'luck'"),
         ({"network__name": "a b"}, "network: name is 'a b', not a name"),
-        ({"sha256__input_map": "0" * 64}, "input_map does not have its checksum"),
+        ({"sha256__map.0": "0" * 64}, "map.0 does not have its checksum"),
         ({"extra": 1}, "unknown keys: 'extra'"),
     ],
 )

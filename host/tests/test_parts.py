@@ -29,25 +29,41 @@ TABLES: list[list[list[int]]] = [[[1, 2], [], [3, 4]], [[], [], []], [[5, 6], []
 
 
 def make(
-    parts: int, *, outputs: str = "logits", equal_inputs: bool = False, **knobs: int
+    parts: int,
+    *,
+    outputs: str = "logits",
+    equal_inputs: bool = False,
+    order: list[int] | None = None,
+    **knobs: int,
 ) -> Bundle:
     config = {**CONFIG, "clusters": CLUSTERS, **knobs}
-    input_map = np.full((CLUSTERS, 16), -1, np.int32)
-    for row, pixels in zip(input_map, [[0, 1]] * CLUSTERS if equal_inputs else EACH, strict=True):
+    maps = [np.full((CLUSTERS, 16), -1, np.int32)]
+    for row, pixels in zip(maps[0], [[0, 1]] * CLUSTERS if equal_inputs else EACH, strict=True):
         row[: len(pixels)] = pixels
+    places = [{"address": 0, "words": 2}]
     output: dict[str, Any] = {"kind": "logits", "shape": [2, 1, 1]}
-    output_map = None
+    steps: list[dict[str, Any]] = [
+        {"part": part, "writes": [[0, 0]] * (not part), "reads": [], "results": []}
+        for part in (range(parts) if order is None else order)
+    ]
+    steps[-1]["results"] = [[2, 4]]
     if outputs == "map":
-        output = {"kind": "map", "shape": [1, 1, 3], "bits": 8, "address": 1, "words": 2}
-        output_map = np.array([0, 1, 32])
+        output = {"kind": "map", "shape": [1, 1, 3], "bits": 8}
+        maps.append(np.full((CLUSTERS, 16), -1, np.int32))
+        maps[1][[0, 0, 2], [0, 1, 0]] = range(3)
+        places.append({"address": 1, "words": 2})
+        steps[-1] |= {"reads": [[1, 4]], "results": []}
     layers = sum(PARTS[:parts])
     return Bundle.build(
         {
             "config": config,
             "digest": config_digest(config),
             "network": {"name": "net", "digest": "0" * 64},
-            "input": {"shape": [1, 1, 3], "bits": 8, "address": 0, "words": 2},
-            "output": output,
+            "host_bytes": 16,
+            "input": {"shape": [1, 1, 3], "bits": 8, "at": 0, "margins": [0, 0, 0, 0]},
+            "output": {**output, "at": 4, "margins": [0, 0, 0, 0]},
+            "maps": places,
+            "steps": steps,
             "labels": None,
             "layers": [LAYER] * layers,
             "parts": [{"layers": count} for count in PARTS[:parts]],
@@ -55,8 +71,7 @@ def make(
         },
         code=[[[value, 1, 2, 3] for value in row] for row in ADDED[:parts]],
         table=TABLES[:parts],
-        input_map=input_map,
-        output_map=output_map,
+        maps=maps,
     )
 
 
@@ -133,6 +148,24 @@ def test_parts_run_one_after_another_for_each_image(parts: int) -> None:
             "drain_stalls": 0,
             "emit_stalls": 0,
         }
+
+
+def test_a_part_may_run_several_times() -> None:
+    """It is loaded where another one ran before, and counted for all its runs."""
+    bundle = make(2, order=[0, 1, 1, 0])
+    device = device_for(bundle)
+    with connect(device) as session:
+        session.load(bundle)
+        device.writes.clear()
+        result = session.run(IMAGE)
+        assert device.runs == [2, 1, 1, 2]
+        assert [write.cluster for write in device.writes if write.space == Space.CODE] == [
+            BROADCAST,
+            *range(CLUSTERS),
+        ]
+        assert session.layer_cycles() == [10, 12, 22]
+        assert result.cycles.tolist() == [44]
+        assert session.counters()["beats"] == 44 - 6
 
 
 @pytest.mark.parametrize(("parts", "expected"), [(1, 0), (2, 2 * (3 + 1))])

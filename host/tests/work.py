@@ -44,15 +44,7 @@ def make_work(
     images = random_images(network, count, seed)
     machine = Machine(config)
     machine.load(bundle)
-    outputs = []
-    for image in images:
-        machine.run_image(bundle, image)
-        data = [
-            machine.read(space, address, words, cluster)
-            for space, cluster, address, words in bundle.output_ranges
-        ]
-        outputs.append(bundle.unpack_output(b"".join(data)))
-    return Work(bundle, images, np.stack(outputs))
+    return Work(bundle, images, machine.outputs(bundle, images))
 
 
 @functools.cache

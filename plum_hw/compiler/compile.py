@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,20 +72,29 @@ def _bundle(
         for step, codes in zip(part, decode_image(config, image, len(part)), strict=True)
     ]
     inputs = sorted(plan.copies[network.input.name], key=lambda copy: copy.layout.base)
-    input_map = _input_map(config, inputs)
-    output: dict[str, Any] = {"shape": list(network.shape_of(network.output))}
-    output_map = None
+    maps = [_input_map(config, inputs)]
+    addresses = [inputs[0].layout.base]
+    pixels = math.prod(network.input.shape)
+    shape = network.shape_of(network.output)
+    end = 4 * -(-pixels // 4)
+    output: dict[str, Any] = {"shape": list(shape), "at": end, "margins": [0] * 4}
+    steps: list[dict[str, Any]] = [
+        {"part": part, "writes": [], "reads": [], "results": []} for part in range(len(parts))
+    ]
+    steps[0]["writes"].append([0, 0])
     if network.gives_logits:
         output["kind"] = "logits"
+        steps[-1]["results"].append([shape[0], end])
     else:
         (layout,) = (
             copy.layout for copy in plan.copies[plan.network.output] if HOST in copy.readers
         )
         output["kind"] = "map"
         output["bits"] = network.bits_of(network.output)
-        output["address"] = layout.base * config.groups
-        output["words"] = layout.vectors * config.groups
-        output_map = _output_map(config, layout)
+        maps.append(_output_map(config, layout))
+        addresses.append(layout.base)
+        steps[-1]["reads"].append([1, end])
+    size = math.prod(shape) * (4 if network.gives_logits else 1)
     return Bundle.build(
         {
             "config": config.as_dict(),
@@ -93,19 +103,24 @@ def _bundle(
             "input": {
                 "shape": list(network.input.shape),
                 "bits": network.input.bits,
-                "address": inputs[0].layout.base * config.groups,
-                "words": input_map.shape[1] // config.group_lanes,
+                "at": 0,
+                "margins": [0] * 4,
             },
             "output": output,
+            "host_bytes": end + size,
             "labels": None if network.labels is None else list(network.labels),
             "layers": layers,
             "predicted_cycles": sum(layer["cycles"] for layer in layers),
             "parts": [{"layers": len(part)} for part in parts],
+            "maps": [
+                {"address": base * config.groups, "words": places.shape[1] // config.group_lanes}
+                for base, places in zip(addresses, maps, strict=True)
+            ],
+            "steps": steps,
         },
         code=[image.code for image in images],
         table=[image.table for image in images],
-        input_map=input_map,
-        output_map=output_map,
+        maps=maps,
     )
 
 
@@ -126,13 +141,18 @@ def _input_map(config: ArrayConfig, copies: Sequence[Copy]) -> NDArray[np.int32]
 
 
 def _output_map(config: ArrayConfig, layout: TensorLayout) -> NDArray[np.int32]:
-    """Byte offset of each element of a map in the copies of all clusters, one after the other."""
-    result = np.zeros(layout.channels * layout.height * layout.width, np.int32)
+    """What the host keeps of what each cluster holds: int32 [clusters, bytes], each element of the
+    map in one place.
+    """
+    result = np.full((config.clusters, layout.vectors * config.lanes), -1, np.int32)
     for part in range(layout.parts):
-        pixels = layout.pixel_map(config.lanes, part).ravel()
-        # Halos repeat elements; any of the places serves.
-        used = np.flatnonzero(pixels >= 0)
-        result[pixels[used]] = used + part * layout.copies * len(pixels)
+        for share in range(layout.shares):
+            pixels = layout.pixel_map(config.lanes, part, share).ravel()
+            # Halos repeat elements; the last of their places serves.
+            used = np.flatnonzero(pixels >= 0)
+            _, last = np.unique(pixels[used][::-1], return_index=True)
+            kept = used[len(used) - 1 - last]
+            result[part * layout.copies + share, kept] = pixels[kept]
     return result
 
 

@@ -6,17 +6,19 @@ Registers have the gateware's widths and wrap as they do; cycles are those of th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plum_host.bundle import Bundle
+from plum_host.steps import Turn, Write, turns
 from plum_hw.compiler.decode import decode_layer
 from plum_hw.compiler.layout import TensorLayout
 from plum_hw.config import ArrayConfig
 from plum_hw.layouts import (
+    BROADCAST,
     LAYER_COUNTERS,
     READ_ONLY_SPACES,
     SPACE_BYTES,
@@ -181,46 +183,75 @@ class Machine:
     # ---- bundles ---------------------------------------------------------------------------------
 
     def write_image(self, bundle: Bundle, image: NDArray[np.uint8]) -> None:
-        """Write an image, uint8 (C, H, W), to the clusters that hold it."""
-        address = bundle.manifest["input"]["address"]
-        for cluster, words in enumerate(bundle.pack_image(image)):
-            self.write(Space.ACTIVATION, address, words, cluster)
+        """Write what the first step needs of an image, uint8 (C, H, W)."""
+        self._take(next(turns(bundle, image)).writes)
+
+    def _take(self, writes: Sequence[Write]) -> None:
+        for write in writes:
+            cluster = None if write.cluster == BROADCAST else write.cluster
+            self.write(Space.ACTIVATION, write.address, write.data, cluster)
 
     def run_image(self, bundle: Bundle, image: NDArray[np.uint8], layers: int | None = None) -> int:
-        """Write an image, uint8 (C, H, W), and run a bundle (or its first layers), part after part.
+        """Run a bundle, or as many layers of its first steps, for an image, uint8 (C, H, W).
 
         A bundle of one part must have been loaded; the parts of others are loaded here. Returns the
-        cycles of all parts; counters are those of the last.
+        cycles of all steps; counters are those of the last.
         """
-        left = sum(bundle.parts) if layers is None else layers
-        self.write_image(bundle, image)
         cycles, done = 0, 0
         overflows: set[tuple[int, str]] = set()
-        for part, count in enumerate(bundle.parts):
-            if done and not left:
+        for turn in self._turns(bundle, image):
+            left = bundle.parts[turn.part] if layers is None else layers - done
+            if done and left <= 0:
                 break
-            if len(bundle.parts) > 1:
-                self.load(bundle, part)
-            self.run(0, min(count, left))
+            count = min(bundle.parts[turn.part], left)
+            self.run(0, count)
             overflows |= {(done + index, knob) for index, knob in self.overflows}
             cycles += int(self.counters[Counter.CYCLES])
-            left -= min(count, left)
             done += count
         self.overflows = overflows
         return cycles
 
+    def outputs(self, bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """What a bundle makes of images, uint8 [N, C, H, W]; see `run_image`."""
+        results = []
+        for image in images:
+            steps = self._turns(bundle, image)
+            try:
+                while True:
+                    self.run(0, bundle.parts[next(steps).part])
+            except StopIteration as end:
+                results.append(end.value)
+        return np.stack(results)
+
     def step_image(self, bundle: Bundle, image: NDArray[np.uint8]) -> Iterator[int]:
-        """Like `run_image`, but pauses after every layer and gives its number in the bundle."""
-        self.write_image(bundle, image)
+        """Like `run_image`, but pauses after every layer and gives its number in the steps."""
         step = layer_layout(self.config).words
         number = 0
-        for part, count in enumerate(bundle.parts):
-            if len(bundle.parts) > 1:
-                self.load(bundle, part)
-            for index in range(count):
+        for turn in self._turns(bundle, image):
+            for index in range(bundle.parts[turn.part]):
                 self.run(index * step, 1)
                 yield number
                 number += 1
+
+    def _turns(
+        self, bundle: Bundle, image: NDArray[np.uint8]
+    ) -> Generator[Turn, None, NDArray[Any]]:
+        """The turns of an image, each ready to be run; returns the output."""
+        steps = turns(bundle, image)
+        turn = next(steps)
+        while True:
+            self._take(turn.writes)
+            if len(bundle.parts) > 1:
+                self.load(bundle, turn.part)
+            yield turn
+            answers = [
+                self.read(read.space, read.address, read.words, read.cluster) for read in turn.reads
+            ]
+            try:
+                turn = steps.send(answers)
+            except StopIteration as end:
+                output: NDArray[Any] = end.value
+                return output
 
     def tensor(self, bundle: Bundle, layer: str) -> NDArray[Any]:
         """Output of a layer, right after the run that ended with it: uint8 (C, H, W), or int32 [K]

@@ -11,13 +11,14 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
 
 from plum_host.bundle import Bundle
+from plum_host.steps import turns
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import ArrayConfig
 from plum_hw.golden.machine import Machine
 from plum_hw.golden.reference import Reference
 from plum_hw.ir import load_network
 from plum_hw.ir.random import random_images, random_network
-from plum_hw.layouts import LAYER_COUNTERS, SPACE_BYTES, Counter, Space, layer_layout
+from plum_hw.layouts import BROADCAST, LAYER_COUNTERS, SPACE_BYTES, Counter, Space, layer_layout
 
 #: Cycles after which a layer counts as hung.
 PATIENCE = 3_000_000
@@ -106,10 +107,11 @@ class Bench:
                 await self.write(space, 0, words[part][cluster].tobytes(), cluster)
 
     async def write_image(self, bundle: Bundle, image: np.ndarray) -> None:
-        """Write an image to all clusters that hold some of it."""
-        address = bundle.manifest["input"]["address"]
-        for cluster, words in enumerate(bundle.pack_image(image)):
-            await self.write(Space.ACTIVATION, address, words.tobytes(), cluster)
+        """Write what the first step needs of an image."""
+        for each in next(turns(bundle, image)).writes:
+            every = range(self.config.clusters)
+            for cluster in every if each.cluster == BROADCAST else (each.cluster,):
+                await self.write(Space.ACTIVATION, each.address, each.data, cluster)
 
     async def check_activations(self, machine: Machine, chosen: np.ndarray, where: str) -> None:
         """Compare vectors of activation memories with the machine's.

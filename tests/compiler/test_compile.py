@@ -175,9 +175,10 @@ def test_the_manifest_says_where_outputs_are_and_what_layers_cost(lanes, cluster
         assert held >= set(range(channels * height * width))
     assert bundle.manifest["predicted_cycles"] == sum(entry["cycles"] for entry in layers)
     assert [entry["density"] for entry in layers if entry["op"] == "add"] == [None]
-    pixels = bundle.input_map[bundle.input_map >= 0]
-    assert set(pixels) == set(range(12 * 12))
-    assert bundle.input_map.shape == (clusters, 8 * bundle.manifest["input"]["words"])
+    (first, *_), image = bundle.steps, bundle.maps[0]
+    assert first.writes == ((0, 0),)
+    assert set(image[image >= 0]) == set(range(12 * 12))
+    assert image.shape == (clusters, 8 * bundle.manifest["maps"][0]["words"])
 
 
 @pytest.mark.parametrize("clusters", [1, 4])
@@ -199,19 +200,19 @@ def test_map_outputs_are_looked_up_in_what_the_host_reads(clusters):
     net.conv(5, 3, stride=2)
     config = array(lanes=16, clusters=clusters)
     bundle = compile_network(net.network(), config)
-    output, output_map = bundle.manifest["output"], bundle.output_map
-    assert output_map is not None
-    size = 8 * output["words"]
-    assert len(output_map) == len(set(output_map.tolist())) == 5 * 6 * 6
-    assert 0 <= output_map.min() <= output_map.max() < clusters * size
+    ((number, offset),) = bundle.steps[-1].reads
+    assert offset == bundle.output_place.at
+    entry, places = bundle.manifest["maps"][number], bundle.maps[number]
+    kept = np.argwhere(places >= 0).tolist()
+    assert sorted(places[places >= 0].tolist()) == list(range(5 * 6 * 6))
     layouts = [TensorLayout(**each) for each in bundle.manifest["layers"][-1]["layout"]]
     (layout,) = layouts
-    assert output["address"] == layout.base * config.groups
-    for index, at in enumerate(output_map.tolist()):
-        cluster, byte = divmod(at, size)
+    assert entry["address"] == layout.base * config.groups
+    for cluster, byte in kept:
         vector, lane = divmod(byte, config.lanes)
         part = cluster // layout.copies
-        assert layout.pixel_map(config.lanes, part)[vector, lane] == index
+        held = layout.pixel_map(config.lanes, part, layout.share(cluster))
+        assert held[vector, lane] == places[cluster, byte]
 
 
 def test_groups_are_checked():
