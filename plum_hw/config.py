@@ -43,6 +43,7 @@ class ArrayConfig:
     result_depth : 32-bit results of one run (logits)
     layer_counters : layers whose cycles are counted apart
     packet_bytes : largest packet body on the link
+    queue_bytes : memory for requests that wait while one is executed
 
     Raises
     ------
@@ -67,6 +68,7 @@ class ArrayConfig:
     result_depth: int = 256
     layer_counters: int = 64
     packet_bytes: int = 1040
+    queue_bytes: int = 4096
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -87,6 +89,7 @@ class ArrayConfig:
             ("result_depth", 16, 4096),
             ("layer_counters", 16, 256),
             ("packet_bytes", 64, 4096),
+            ("queue_bytes", 256, 16384),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -99,6 +102,13 @@ class ArrayConfig:
             raise ConfigError(
                 f"write_buses is {self.write_buses}; it must be 1, 2, 4 or 8, and at most "
                 f"{self.groups} (lanes / {self.group_lanes})"
+            )
+        if self.queue_bytes & (self.queue_bytes - 1):
+            raise ConfigError(f"queue_bytes is {self.queue_bytes}; it must be a power of two")
+        if self.packet_bytes + 2 > self.queue_bytes:
+            raise ConfigError(
+                f"queue_bytes is {self.queue_bytes}; it must hold a packet of "
+                f"{self.packet_bytes} bytes and two more"
             )
         if self.mask_bits % 8:
             raise ConfigError(f"mask_bits is {self.mask_bits}; it must be 8, 16, 24 or 32")

@@ -11,8 +11,11 @@ import enum
 from dataclasses import dataclass
 from functools import cached_property
 
+import plum_hw
 from plum_host.protocol import (  # noqa: F401  (the gateware takes the protocol's numbers from here)
     BROADCAST,
+    IDENTITY,
+    IDENTITY_BYTES,
     LAYER_COUNTERS,
     MAGIC,
     PROTOCOL_VERSION,
@@ -20,6 +23,7 @@ from plum_host.protocol import (  # noqa: F401  (the gateware takes the protocol
     SPACE_BYTES,
     Counter,
     Op,
+    Reason,
     Space,
     Status,
 )
@@ -221,14 +225,26 @@ def space_words(config: ArrayConfig) -> dict[Space, int]:
         Space.ACTIVATION: config.act_depth * config.groups,
         Space.RESULT: config.result_depth,
         Space.COUNTER: LAYER_COUNTERS + config.layer_counters,
+        Space.IDENTITY: IDENTITY_BYTES // SPACE_BYTES[Space.IDENTITY],
     }
 
 
-def identity(config: ArrayConfig) -> bytes:
-    """Payload of the answer to IDENTIFY: three words of eight bytes."""
-    return (
-        MAGIC
-        + bytes([PROTOCOL_VERSION, config.clusters])
-        + bytes.fromhex(config.digest)
-        + config.packet_bytes.to_bytes(2, "little")
-    )
+def identity(config: ArrayConfig, clock_hz: int = 0) -> bytes:
+    """Content of the IDENTITY space; `clock_hz` of the array's clock, 0 where nobody said."""
+    values = {
+        "magic": MAGIC,
+        "version": PROTOCOL_VERSION,
+        "clusters": config.clusters,
+        "packet_bytes": config.packet_bytes,
+        "queue_bytes": config.queue_bytes,
+        "result_words": config.result_depth,
+        "clock_khz": clock_hz // 1000,
+        "digest": bytes.fromhex(config.digest),
+        "name": config.name.encode(errors="replace")[:16],
+        "build": f"plum_hw {plum_hw.__version__}".encode()[:16],
+    }
+    parts = [
+        value.ljust(size, b"\0") if isinstance(value, bytes) else value.to_bytes(size, "little")
+        for (_, size), value in zip(IDENTITY, values.values(), strict=True)
+    ]
+    return b"".join(parts)

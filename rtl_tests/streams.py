@@ -83,6 +83,10 @@ class Sink:
         self._takes = self._rng.random() >= self._gap
         self._ready.value = self._takes
 
+    def forget(self) -> None:
+        """What was offered may be withdrawn: the component is reset."""
+        self._offered = None
+
     def sample(self) -> None:
         offer = int(self._payload.value) if int(self._valid.value) else None
         if self._offered is not None:

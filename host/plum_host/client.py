@@ -1,239 +1,523 @@
-"""Requests to a device and their answers: checked, and retried where they were lost."""
+"""Numbered requests to a device, many under way at once, each carried out exactly once."""
 
 from __future__ import annotations
 
+import secrets
 import struct
-import time
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from plum_host.errors import DeviceBusyError, DeviceTimeoutError, ProtocolError, TransportError
+from plum_host.errors import (
+    DeviceRestartedError,
+    DeviceTimeoutError,
+    ProtocolError,
+    RefusedError,
+    TransportError,
+)
+from plum_host.identity import Identity
+from plum_host.packets import checksum
 from plum_host.protocol import (
-    MAGIC,
-    MAX_PACKET_BYTES,
+    IDENTITY_BYTES,
+    MAX_WINDOW,
+    NOTICE,
     PROTOCOL_VERSION,
     SPACE_BYTES,
-    Counter,
     Op,
+    Reason,
     Space,
     Status,
 )
 from plum_host.transports.base import DamagedPacketError, Transport
 
 _ATTEMPTS = 4
-_WRITE_HEADER = struct.Struct("<BBI")  # space, cluster, address
-_READ_ARGUMENTS = struct.Struct("<BBIH")  # space, cluster, address, words
-_RUN_ARGUMENTS = struct.Struct("<HH")  # program address, layers
-_RUN_PAYLOAD = struct.Struct("<IH")  # cycles, results
-_IDENTITY = struct.Struct("<4sBB16sH")
+_HEADER = struct.Struct("<BBBBHH")  # sequence, opcode, space, cluster, address, count
+_RUN = struct.Struct("<HHHH")  # program, layers, runs, place of the results
+_NOTICE_BYTES = sum(size for _, size in NOTICE)
+_STATUSES = {int(status): status for status in Status}
+_REASONS = {int(reason): reason for reason in Reason}
+#: Seconds without an answer before the device is asked how far it is: at first, and at least.
+_FIRST_PROBE, _LEAST_PROBE = 0.25, 0.02
+#: Bytes of answers that may be under way: nothing holds the device back but the system's buffers.
+_MOST_REPLIES = 8192
 
 
-class RunLostError(ProtocolError):
-    """The device is idle and the answer to RUN has not come: the run must be set up again."""
+@dataclass
+class Ticket:
+    """A request on its way.
+
+    op, space, cluster, address, count, data : what is asked
+    expected : of CHECK, the words that the memory should hold
+    answer : the words that it was answered with, once that has come
+    """
+
+    op: Op
+    space: Space
+    cluster: int
+    address: int
+    count: int
+    data: bytes = b""
+    expected: bytes = b""
+    answer: bytes | None = None
+    sequence: int = 0
+    sent_at: float = 0.0
+    attempts: int = 0
+
+    @property
+    def done(self) -> bool:
+        return self.answer is not None
+
+    @property
+    def places(self) -> int:
+        """Places that it takes in the device's queue."""
+        return _HEADER.size + len(self.data) + 1
+
+    @property
+    def reply_bytes(self) -> int:
+        """Bytes of the body that answers it."""
+        words = self.count if self.op in (Op.READ, Op.RUN) else 0
+        return 2 + words * SPACE_BYTES[self.space]
+
+    def body(self, tag: int) -> bytes:
+        op = self.op | tag << 4
+        header = (self.sequence, op, self.space, self.cluster, self.address, self.count)
+        return _HEADER.pack(*header) + self.data
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What a device says about itself."""
+@dataclass
+class LinkCounts:
+    """What the link did so far."""
 
-    clusters: int
-    digest: str  # of its array configuration, as `ArrayConfig.digest`
-    packet_bytes: int
-
-
-@dataclass(frozen=True)
-class _Answer:
-    sequence: int
-    status: Status
-    payload: bytes
+    requests: int = 0  # numbered ones, each counted once
+    sent: int = 0  # packets, repetitions and probes included
+    repeated: int = 0  # packets that were sent again
+    asked_again: int = 0  # answers that were lost, and asked for again
+    probes: int = 0
+    resets: int = 0
+    #: Times that the sender had nothing to send but a full window before it.
+    waits: int = field(default=0)
 
 
 class DeviceClient:
-    """The protocol's requests as methods.
+    """The protocol's requests as methods; as many are under way as the device can queue.
 
-    After an error the next request first brings the device back to a known state (whatever it runs
-    is aborted), so that nothing needs a restart.
+    Requests are carried out in the order in which they are submitted, each once. What is lost is
+    repeated from there on (go-back-N); an answer that is lost is asked for by a READ of the same
+    words, so whoever submits must not change them before it has come.
+
+    After an error the next request begins a new session, which stops whatever the device runs.
 
     Parameters
     ----------
     transport : the way to the device
-    timeout : seconds to wait for one answer; a request is sent up to four times
+    timeout : seconds of silence before the device is asked again; after four of them it is given up
     """
 
     def __init__(self, transport: Transport, timeout: float) -> None:
         self.transport = transport
+        self.counts = LinkCounts()
+        #: Sessions begun: where a new one was, what the device holds is not known.
+        self.sessions = 0
         self._timeout = timeout
-        self._sequence = 0
         self._packet_bytes = 64  # what every device takes, until this one was asked
-        self._unsure = True
+        self._room = 128
+        self._open = False
+        self._tag = 0
+        self._next = 0  # sequence number
+        self._first = 0  # of the session
+        self._sent: deque[Ticket] = deque()  # unanswered, in the order of their numbers
+        self._waiting: deque[Ticket] = deque()  # not sent yet
+        self._used = 0  # places of `_sent` in the device's queue
+        self._replies = 0  # bytes that `_sent` will be answered with
+        self._heard = 0.0
+        self._probe_at = 0.0
+        self._probe_after = _FIRST_PROBE
+        self._rtt: float | None = None
+
+    # ---- requests --------------------------------------------------------------------------------
 
     def identify(self) -> Identity:
-        """Ask the device what it is."""
-        payload = self._request(Op.IDENTIFY)
-        if len(payload) != _IDENTITY.size or not payload.startswith(MAGIC):
-            raise ProtocolError(f"{self.transport.name}: not a plum device: it says {payload!r}")
-        _, version, clusters, digest, packet_bytes = _IDENTITY.unpack(payload)
-        if version != PROTOCOL_VERSION:
-            raise ProtocolError(
-                f"{self.transport.name}: the device speaks protocol version {version}; "
-                f"this program speaks {PROTOCOL_VERSION}"
-            )
-        if not 64 <= packet_bytes <= MAX_PACKET_BYTES:
-            raise ProtocolError(
-                f"{self.transport.name}: the device takes packets of {packet_bytes} bytes; "
-                f"it must be 64 to {MAX_PACKET_BYTES}"
-            )
-        self._packet_bytes = packet_bytes
-        return Identity(clusters, digest.hex(), packet_bytes)
+        """Ask the device what it is; from then on packets are as large as it takes them."""
+        size = SPACE_BYTES[Space.IDENTITY]
+        payload = b""
+        # Small ones, until it is known what the device takes.
+        for word in range(0, IDENTITY_BYTES // size, 4):
+            ticket = self.submit(Ticket(Op.READ, Space.IDENTITY, 0, word, 4))
+            payload += self.wait(ticket)
+        identity = Identity.from_bytes(payload, self.transport.name)
+        self._packet_bytes = identity.packet_bytes
+        self._room = identity.queue_bytes - 1
+        return identity
 
-    def write(self, space: Space, cluster: int, address: int, data: bytes) -> None:
-        """Write whole words from `address` on, in as many packets as it takes."""
+    def write(self, space: Space, cluster: int, address: int, data: bytes) -> list[Ticket]:
+        """Submit writes of whole words from `address` on, in as many packets as it takes."""
         word = SPACE_BYTES[space]
-        step = (self._packet_bytes - 2 - _WRITE_HEADER.size) // word
+        step = (self._packet_bytes - _HEADER.size) // word
+        tickets = []
         for start in range(0, len(data), step * word):
-            header = _WRITE_HEADER.pack(space, cluster, address + start // word)
-            self._request(Op.WRITE, header + data[start : start + step * word])
+            part = data[start : start + step * word]
+            place = (space, cluster, address + start // word, len(part) // word)
+            tickets.append(self.submit(Ticket(Op.WRITE, *place, part)))
+        return tickets
 
-    def read(self, space: Space, cluster: int, address: int, count: int) -> bytes:
-        """Read `count` words from `address` on, in as many packets as it takes."""
+    def read(self, space: Space, cluster: int, address: int, count: int) -> list[Ticket]:
+        """Submit reads of `count` words; `join` gives their bytes."""
+        step = (self._packet_bytes - 2) // SPACE_BYTES[space]
+        return [
+            self.submit(
+                Ticket(Op.READ, space, cluster, address + start, min(step, count - start))
+            )
+            for start in range(0, count, step)
+        ]
+
+    def check(self, space: Space, cluster: int, address: int, data: bytes) -> list[Ticket]:
+        """Submit comparisons of a memory with `data`: the device answers with checksums."""
         word = SPACE_BYTES[space]
-        step = (self._packet_bytes - 2) // word
-        parts = []
-        for start in range(0, count, step):
-            words = min(step, count - start)
-            arguments = _READ_ARGUMENTS.pack(space, cluster, address + start, words)
-            part = self._request(Op.READ, arguments)
-            if len(part) != words * word:
-                raise ProtocolError(
-                    f"{self.transport.name}: READ of {words} words of {space.name} was answered "
-                    f"with {len(part)} bytes instead of {words * word}"
-                )
-            parts.append(part)
-        return b"".join(parts)
+        step = self._packet_bytes // word * word
+        tickets = []
+        for start in range(0, len(data), step):
+            part = data[start : start + step]
+            place = (space, cluster, address + start // word, len(part) // word)
+            tickets.append(self.submit(Ticket(Op.CHECK, *place, expected=part)))
+        return tickets
 
-    def run(self, program: int, layers: int, limit: float) -> int:
-        """Run a program to its end; the cycles it took.
+    def run(
+        self,
+        program: int,
+        layers: int,
+        *,
+        space: Space,
+        address: int,
+        count: int,
+        results_at: int,
+        runs: int = 1,
+    ) -> Ticket:
+        """Submit a run, answered by `count` words from `address` on when it has ended."""
+        data = _RUN.pack(program, layers, runs, results_at)
+        return self.submit(Ticket(Op.RUN, space, 0, address, count, data))
 
-        RUN is never repeated blindly, for a run overwrites its own input: where its answer stays
-        out, the device is asked whether it is still at work.
+    def submit(self, ticket: Ticket) -> Ticket:
+        """Send a request as soon as the device has room for it."""
+        self._settle()
+        if ticket.places > self._room:
+            raise ProtocolError(
+                f"{self.transport.name}: a request of {ticket.places} places; the device's queue "
+                f"has {self._room}"
+            )
+        self.counts.requests += 1
+        self._waiting.append(ticket)
+        with _Guard(self):
+            self._send_waiting()
+            if self._waiting:
+                self.counts.waits += 1
+            while self._waiting:
+                self._pump()
+        return ticket
+
+    def poll(self) -> None:
+        """Take in what has come, without waiting."""
+        with _Guard(self):
+            while self._take(self.transport.now()):
+                pass
+
+    def wait(self, ticket: Ticket, limit: float | None = None) -> bytes:
+        """Words that the request was answered with, once it is.
 
         Raises
         ------
-        RunLostError : the request or its answer was lost
-        DeviceTimeoutError : the run did not end in `limit` seconds; it is aborted
+        DeviceTimeoutError : none came in `limit` seconds although the device answers otherwise;
+            what it runs was stopped
         """
-        self._settle()
-        self._unsure = True
-        end = time.monotonic() + limit
-        sequence = self._send(Op.RUN, _RUN_ARGUMENTS.pack(program, layers))
-        answer: _Answer | None = None
-        while answer is None:
-            now = time.monotonic()
-            if now >= end:
-                self.recover()
-                raise DeviceTimeoutError(
-                    f"{self.transport.name}: the run did not end within {limit:g} s; it was aborted"
-                )
-            try:
-                answer = self._receive({sequence}, min(now + self._timeout, end))
-            except (DeviceTimeoutError, DamagedPacketError):
-                answer = self._ask_after_run(sequence)
-        self._unsure = False
-        payload = self._checked(Op.RUN, answer)
-        if len(payload) != _RUN_PAYLOAD.size:
-            raise ProtocolError(
-                f"{self.transport.name}: RUN was answered with {len(payload)} bytes instead of "
-                f"{_RUN_PAYLOAD.size}"
-            )
-        cycles, _ = _RUN_PAYLOAD.unpack(payload)
-        return cycles
+        end = None if limit is None else self.transport.now() + limit
+        with _Guard(self):
+            while ticket.answer is None:
+                if end is not None and self.transport.now() >= end:
+                    self.reset()
+                    raise DeviceTimeoutError(
+                        f"{self.transport.name}: the run did not end within {limit:g} s; it was "
+                        "stopped"
+                    )
+                self._pump(end)
+        return ticket.answer
 
-    def recover(self) -> None:
-        """Bring the device to a known state: nothing half received, no run in progress."""
-        self._unsure = False
-        try:
+    def join(self, tickets: Iterable[Ticket]) -> bytes:
+        """Words that all of them were answered with."""
+        return b"".join(self.wait(ticket) for ticket in tickets)
+
+    def drain(self) -> None:
+        """Wait until every request was answered."""
+        with _Guard(self):
+            while self._sent or self._waiting:
+                self._pump()
+
+    # ---- sessions --------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Begin a session: whatever the device does is stopped, what it received is forgotten."""
+        self._open = False
+        self._sent.clear()
+        self._waiting.clear()
+        self._used = self._replies = 0
+        self._tag = 0
+        self.counts.resets += 1
+        first, session = secrets.randbelow(256), 1 + secrets.randbelow(0xFFFF)
+        body = struct.pack("<BBH", first, Op.RESET, session)
+        heard_other = False
+        for _ in range(_ATTEMPTS):
             self.transport.resync()
-            self._request(Op.ABORT)
-        except BaseException:
-            self._unsure = True
-            raise
+            self.transport.send(body)
+            self.counts.sent += 1
+            deadline = self.transport.now() + self._timeout
+            while True:
+                try:
+                    answer = self.transport.receive(deadline)
+                except DamagedPacketError:
+                    continue
+                except DeviceTimeoutError:
+                    break
+                if len(answer) != _NOTICE_BYTES or answer[1] not in _REASONS:
+                    heard_other = True
+                    continue
+                self._check_version(answer)
+                if answer[1] == Reason.RESET and answer[3] == first:
+                    self._first = self._next = (first + 1) & 0xFF
+                    self._open = True
+                    self.sessions += 1
+                    self._touch()
+                    return
+        if heard_other:
+            raise ProtocolError(
+                f"{self.transport.name}: not a plum device of protocol version {PROTOCOL_VERSION}: "
+                "it answers otherwise"
+            )
+        raise self._silent("RESET")
 
     def close(self) -> None:
         """Give the device free, with no run of ours left on it if it can be helped."""
         try:
-            if self._unsure:
+            if self._sent or not self._open:
                 self._timeout = min(self._timeout, 0.5)
-                self.recover()
+                self.reset()
         except (TransportError, ProtocolError):
-            pass  # the device is gone; whoever opens it next aborts again
+            pass  # the device is gone; whoever opens it next resets it again
         finally:
             self.transport.close()
 
-    # ---- one exchange ----------------------------------------------------------------------------
+    def fail(self) -> None:
+        """Let the next request begin a new session."""
+        self._open = False
 
     def _settle(self) -> None:
-        if self._unsure:
-            self.recover()
+        if not self._open:
+            self.reset()
 
-    def _request(self, op: Op, arguments: bytes = b"") -> bytes:
-        """Payload of the answer; the request may be carried out more than once."""
-        self._settle()
-        self._unsure = True
-        for _ in range(_ATTEMPTS):
-            sequence = self._send(op, arguments)
-            try:
-                answer = self._receive({sequence}, time.monotonic() + self._timeout)
-            except (DeviceTimeoutError, DamagedPacketError):
-                self.transport.resync()
+    # ---- sending ---------------------------------------------------------------------------------
+
+    def _send_waiting(self) -> None:
+        while self._waiting:
+            ticket = self._waiting[0]
+            if len(self._sent) >= MAX_WINDOW or self._used + ticket.places > self._room:
+                return
+            if self._sent and self._replies + ticket.reply_bytes > _MOST_REPLIES:
+                return
+            self._waiting.popleft()
+            ticket.sequence = self._next
+            self._next = (self._next + 1) & 0xFF
+            if not self._sent:
+                self._touch()
+            self._sent.append(ticket)
+            self._used += ticket.places
+            self._replies += ticket.reply_bytes
+            self._send(ticket)
+
+    def _send(self, ticket: Ticket) -> None:
+        ticket.sent_at = self.transport.now()
+        self.counts.sent += 1
+        self.transport.send(ticket.body(self._tag))
+
+    def _go_back(self, missing: int) -> None:
+        """Send again from the given one of the unanswered requests on."""
+        self._tag = (self._tag + 1) & 15
+        self._touch()
+        for ticket in list(self._sent)[missing:]:
+            self.counts.repeated += 1
+            self._send(ticket)
+
+    # ---- receiving -------------------------------------------------------------------------------
+
+    def _pump(self, end: float | None = None) -> None:
+        """Wait for a packet, up to `end`, or until it is time to ask how far the device is."""
+        until = self._probe_at if end is None else min(end, self._probe_at)
+        if not self._take(until) and self.transport.now() >= self._probe_at:
+            self._probe()
+        self._send_waiting()
+
+    def _take(self, deadline: float) -> bool:
+        """Take in a packet; False where none came."""
+        try:
+            body = self.transport.receive(deadline)
+        except DeviceTimeoutError:
+            return False
+        except DamagedPacketError as error:
+            self._take_checksum(error.packet)
+            return True
+        if len(body) < 2:
+            return True
+        if body[1] in _REASONS and len(body) == _NOTICE_BYTES:
+            self._take_notice(body)
+        elif body[1] in _STATUSES:
+            self._take_answer(body)
+        return True
+
+    def _take_answer(self, body: bytes) -> None:
+        place = (body[0] - self._base) & 0xFF
+        if place >= len(self._sent):
+            return  # late
+        status = _STATUSES[body[1]]
+        if status != Status.OK:
+            raise RefusedError(
+                f"{self.transport.name}: a request was refused: {status.name} (the first of those "
+                f"from {self._sent[0].op.name} to {self._sent[place].op.name})"
+            )
+        ticket = self._sent[place]
+        wanted = 0
+        if ticket.op in (Op.READ, Op.RUN):
+            wanted = ticket.count * SPACE_BYTES[ticket.space]
+        if len(body) - 2 != wanted:
+            raise ProtocolError(
+                f"{self.transport.name}: {ticket.op.name} was answered with {len(body) - 2} bytes "
+                f"instead of {wanted}"
+            )
+        self._measure(ticket)
+        if ticket.op == Op.CHECK and ticket.count:
+            return  # a checksum without the words: it cannot be
+        self._retire(place)
+        self._take_off()
+        ticket.answer = body[2:]
+
+    def _take_checksum(self, packet: bytes) -> None:
+        """A packet whose checksum is wrong, unless it is the answer to CHECK."""
+        if len(packet) != 6 or packet[1] != Status.OK:
+            return
+        place = (packet[0] - self._base) & 0xFF
+        if place >= len(self._sent) or self._sent[place].op != Op.CHECK:
+            return
+        ticket = self._sent[place]
+        if checksum(packet[:2] + ticket.expected) != packet[2:]:
+            # Damaged, or the memory holds something else: it is asked a few times.
+            ticket.attempts += 1
+            if ticket.attempts < _ATTEMPTS:
+                self._retire(place + 1)
+                return
+        self._retire(place)
+        self._take_off()
+        ticket.answer = b"" if ticket.attempts < _ATTEMPTS else b"\0"
+
+    def _take_notice(self, body: bytes) -> None:
+        expected, number, tag, got, answered, failed, _ = body
+        self._check_version(body)
+        self._touch()
+        reason = Reason(number)
+        if reason == Reason.CLOSED:
+            raise DeviceRestartedError(
+                f"{self.transport.name}: the device was restarted: load the network again"
+            )
+        if failed != Status.OK:
+            name = _STATUSES[failed].name if failed in _STATUSES else hex(failed)
+            raise RefusedError(f"{self.transport.name}: a request was refused: {name}")
+        missing = (expected - self._base) & 0xFF
+        if missing > len(self._sent):
+            if missing < 128:
+                raise DeviceRestartedError(
+                    f"{self.transport.name}: another program has opened the device"
+                )
+            return  # of long ago
+        done = (self._first + answered - self._base) & 0xFF
+        if done <= missing:
+            self._retire(done)
+            missing -= done
+        if tag != self._tag or missing == len(self._sent):
+            return
+        ahead = (got - expected) & 0xFF
+        if reason == Reason.GAP and ahead >= 128:
+            return  # a repetition of what was taken up
+        if reason == Reason.PONG and not 0 < ahead < 128:
+            return  # nothing that was sent before the question is missing
+        if reason != Reason.RESET:
+            self._go_back(missing)
+
+    @property
+    def _base(self) -> int:
+        """Number of the first unanswered request."""
+        return self._sent[0].sequence if self._sent else self._next
+
+    def _retire(self, count: int) -> None:
+        """So many requests were carried out, and their answers have not come: ask for the words."""
+        again = []
+        for _ in range(min(count, len(self._sent))):
+            ticket = self._take_off()
+            if ticket.op == Op.WRITE or not ticket.count:
+                ticket.answer = b""
                 continue
-            self._unsure = False
-            return self._checked(op, answer)
-        raise self._silent(op)
+            self.counts.asked_again += 1
+            if ticket.op == Op.RUN:
+                ticket.op, ticket.data = Op.READ, b""
+            again.append(ticket)
+        self._waiting.extendleft(reversed(again))
 
-    def _ask_after_run(self, run: int) -> _Answer | None:
-        """Is the run still going? None if so; its answer if that comes meanwhile."""
-        for _ in range(_ATTEMPTS):
-            ask = self._send(Op.READ, _READ_ARGUMENTS.pack(Space.COUNTER, 0, Counter.CYCLES, 1))
-            try:
-                answer = self._receive({run, ask}, time.monotonic() + self._timeout)
-            except (DeviceTimeoutError, DamagedPacketError):
-                continue
-            if answer.sequence == run:
-                return answer
-            if answer.status == Status.BUSY:
-                return None
-            self._unsure = False
-            raise RunLostError(f"{self.transport.name}: the answer to RUN was lost")
-        raise self._silent(Op.RUN)
+    def _take_off(self) -> Ticket:
+        ticket = self._sent.popleft()
+        self._used -= ticket.places
+        self._replies -= ticket.reply_bytes
+        return ticket
 
-    def _silent(self, op: Op) -> DeviceTimeoutError:
+    def _probe(self) -> None:
+        """Ask the device how far it is; give it up after a while."""
+        now = self.transport.now()
+        if now - self._heard > _ATTEMPTS * self._timeout:
+            raise self._silent(self._sent[0].op.name if self._sent else "PING")
+        self._probe_after = min(2 * self._probe_after, self._timeout)
+        self._probe_at = now + self._probe_after
+        self.counts.probes += 1
+        self.counts.sent += 1
+        self.transport.send(struct.pack("<BB", self._next, Op.PING | self._tag << 4))
+
+    def _measure(self, ticket: Ticket) -> None:
+        seconds = self.transport.now() - ticket.sent_at
+        if ticket.op != Op.RUN:
+            self._rtt = seconds if self._rtt is None else 0.75 * self._rtt + 0.25 * seconds
+        self._touch()
+
+    def _touch(self) -> None:
+        """The device was heard: a while from now it is time to ask."""
+        self._heard = self.transport.now()
+        guess = _FIRST_PROBE if self._rtt is None else max(_LEAST_PROBE, 4 * self._rtt)
+        self._probe_after = min(guess, self._timeout)
+        self._probe_at = self._heard + self._probe_after
+
+    def _check_version(self, notice: bytes) -> None:
+        if notice[-1] != PROTOCOL_VERSION:
+            raise ProtocolError(
+                f"{self.transport.name}: the device speaks protocol version {notice[-1]}; "
+                f"this program speaks {PROTOCOL_VERSION}"
+            )
+
+    def _silent(self, what: str) -> DeviceTimeoutError:
         return DeviceTimeoutError(
-            f"{self.transport.name}: no good answer to {op.name} in {_ATTEMPTS} attempts of "
+            f"{self.transport.name}: no good answer to {what} in {_ATTEMPTS} attempts of "
             f"{self._timeout:g} s: the device is not there, hangs, or has another line rate"
         )
 
-    def _send(self, op: Op, arguments: bytes) -> int:
-        """Send a request under a number of its own, so that late answers are told apart."""
-        self._sequence = (self._sequence + 1) & 0xFF
-        self.transport.send(bytes([self._sequence, op]) + arguments)
-        return self._sequence
 
-    def _receive(self, wanted: Collection[int], deadline: float) -> _Answer:
-        """The answer to one of our requests; late answers to earlier ones are dropped."""
-        while True:
-            body = self.transport.receive(deadline)
-            if len(body) < 2 or body[1] not in list(Status):
-                raise DamagedPacketError(f"{self.transport.name}: not an answer: {body[:16]!r}")
-            answer = _Answer(body[0], Status(body[1]), body[2:])
-            if answer.status == Status.BAD_CRC:
-                # Its sequence number may be what was damaged.
-                raise DamagedPacketError(f"{self.transport.name}: a request arrived damaged")
-            if answer.sequence in wanted:
-                return answer
+class _Guard:
+    """After an error the session is over."""
 
-    def _checked(self, op: Op, answer: _Answer) -> bytes:
-        if answer.status == Status.OK:
-            return answer.payload
-        if answer.status == Status.BUSY:
-            raise DeviceBusyError(f"{self.transport.name}: {op.name}: a run is in progress")
-        raise ProtocolError(f"{self.transport.name}: {op.name} was refused: {answer.status.name}")
+    def __init__(self, client: DeviceClient) -> None:
+        self._client = client
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self._client.fail()

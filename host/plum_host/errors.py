@@ -18,12 +18,20 @@ class DeviceTimeoutError(TransportError):
     """The device did not answer in time."""
 
 
-class DeviceBusyError(PlumHostError):
-    """The device is in the middle of a run."""
+class DeviceRestartedError(TransportError):
+    """The device was restarted, or another program opened it: what was loaded is gone."""
 
 
 class ProtocolError(PlumHostError):
-    """The device answered something that the protocol does not allow, or refused a request."""
+    """The device answered something that the protocol does not allow."""
+
+
+class RefusedError(ProtocolError):
+    """The device refused a request: it was malformed, or meant memory that is not there."""
+
+
+class VerifyError(PlumHostError):
+    """A memory of the device does not hold what was written to it."""
 
 
 class ConfigMismatchError(PlumHostError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 
 from cobs import cobs
 
@@ -10,21 +11,33 @@ _CRC_BYTES = 4
 END = b"\0"
 
 
-def encode(body: bytes) -> bytes:
-    """Bytes of the line for one body."""
-    return cobs.encode(body + zlib.crc32(body).to_bytes(_CRC_BYTES, "little")) + END
+def encode(body: bytes, hidden: bytes = b"") -> bytes:
+    """Bytes of the line for one body; ``hidden`` goes into the checksum behind it and nowhere else,
+    as with the answer to CHECK.
+    """
+    return cobs.encode(body + checksum(body + hidden)) + END
 
 
-def decode(frame: bytes) -> bytes | None:
-    """Body of a frame without its 0x00, or None where the frame is damaged."""
+def checksum(data: bytes) -> bytes:
+    """CRC-32 as a packet ends with it."""
+    return zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A packet whose checksum is wrong: what was decoded of it, nothing if that was impossible."""
+
+    packet: bytes
+
+
+def decode(frame: bytes) -> bytes | Damaged:
+    """Body of a frame without its 0x00."""
     try:
         packet = cobs.decode(frame)
     except cobs.DecodeError:
-        return None
-    body, checksum = packet[:-_CRC_BYTES], packet[-_CRC_BYTES:]
-    if zlib.crc32(body).to_bytes(_CRC_BYTES, "little") != checksum:
-        return None
-    return body
+        return Damaged(b"")
+    body = packet[:-_CRC_BYTES]
+    return body if checksum(body) == packet[-_CRC_BYTES:] else Damaged(packet)
 
 
 def frame_bytes(body_bytes: int) -> int:
@@ -46,14 +59,14 @@ class PacketParser:
         self._frame = bytearray()
         self._too_long = False
 
-    def feed(self, data: bytes) -> list[bytes | None]:
-        """The packets that `data` completes, in order; None for each damaged one."""
-        packets: list[bytes | None] = []
+    def feed(self, data: bytes) -> list[bytes | Damaged]:
+        """The packets that `data` completes, in order."""
+        packets: list[bytes | Damaged] = []
         *ended, rest = data.split(END)
         for piece in ended:
             self._append(piece)
             if self._too_long:
-                packets.append(None)
+                packets.append(Damaged(b""))
             elif self._frame:
                 packets.append(decode(bytes(self._frame)))
             self.clear()

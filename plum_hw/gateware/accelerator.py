@@ -15,6 +15,7 @@ class Accelerator(wiring.Component):
     Parameters
     ----------
     config : ArrayConfig
+    clock_hz : of the clock, for the host to know; 0 where nobody said
 
     Members
     -------
@@ -24,8 +25,9 @@ class Accelerator(wiring.Component):
     activity : a byte is moving
     """
 
-    def __init__(self, config: ArrayConfig) -> None:
+    def __init__(self, config: ArrayConfig, clock_hz: int = 0) -> None:
         self.config = config
+        self._clock_hz = clock_hz
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
@@ -39,7 +41,7 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.link = link = Link(self.config)
-        m.submodules.device = device = Device(self.config)
+        m.submodules.device = device = Device(self.config, self._clock_hz)
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
         connect(m, link.host, device.host)
@@ -48,6 +50,8 @@ class Accelerator(wiring.Component):
             device.start.eq(link.start),
             device.program.eq(link.program),
             device.layers.eq(link.layers),
+            device.results_at.eq(link.results_at),
+            device.finish.eq(link.finish),
             device.abort.eq(link.abort),
             link.busy.eq(device.busy),
             self.busy.eq(device.busy),

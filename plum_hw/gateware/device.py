@@ -27,19 +27,23 @@ class Device(wiring.Component):
     Parameters
     ----------
     config : ArrayConfig
+    clock_hz : of the clock, for the host to know; 0 where nobody said
 
     Members
     -------
     host, targets : access to the memories of the clusters whose bit is set; only while not busy
     start, program, layers : strobe to run `layers` layers from word `program` on
-    abort : strobe; stops at once, the memories stay as they are
+    results_at : word of the result memory where results of the run begin
+    finish : strobe after a run: its cycles are kept in the word before `results_at`
+    abort : strobe; stops at once, an access too, the memories stay as they are
     busy : a run is in progress; from the cycle after `start`
     cycles, results : of the current or last run
     error : sticky until the next start: an emission or a write met another, so the program is wrong
     """
 
-    def __init__(self, config: ArrayConfig) -> None:
+    def __init__(self, config: ArrayConfig, clock_hz: int = 0) -> None:
         self._config = config
+        self._clock_hz = clock_hz
         super().__init__(
             {
                 "host": In(HostPort),
@@ -47,6 +51,8 @@ class Device(wiring.Component):
                 "start": In(1),
                 "program": In(16),
                 "layers": In(16),
+                "results_at": In(16),
+                "finish": In(1),
                 "abort": In(1),
                 "busy": Out(1),
                 "cycles": Out(32),
@@ -66,7 +72,8 @@ class Device(wiring.Component):
         ]
         conductor = Conductor(config)
         m.submodules.conductor = ResetInserter(self.abort)(conductor)
-        m.submodules.router = router = ClusterRouter(config)
+        router = ClusterRouter(config, self._clock_hz)
+        m.submodules.router = ResetInserter(self.abort)(router)
         m.submodules.records = records = Records(config)
         connect(m, flipped(self.host), router.host)
 
@@ -87,6 +94,8 @@ class Device(wiring.Component):
             self.cycles.eq(conductor.cycles),
             self.results.eq(records.results),
             records.start.eq(self.start),
+            records.results_at.eq(self.results_at),
+            records.finish.eq(self.finish),
             records.cycles.eq(conductor.cycles),
             records.layer_done.eq(conductor.layer_done),
             records.layer_index.eq(conductor.layer_index),
@@ -94,7 +103,6 @@ class Device(wiring.Component):
             records.address.eq(router.memories[0].address),
             router.result.eq(records.result),
             router.counter.eq(records.counter),
-            router.results.eq(records.results),
             address.eq(Mux(conductor.busy, conductor.address, router.memories[0].address)),
         ]
         buses, collision = self._buses(m, router, clusters)

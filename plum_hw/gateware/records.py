@@ -36,6 +36,8 @@ class Records(wiring.Component):
     Members
     -------
     start : strobe, a run begins
+    results_at : word of the first result
+    finish : strobe, while no run is in progress: `cycles` are kept in the word before
     bus : the write bus of results
     events : of each cluster
     cycles : of the run
@@ -54,6 +56,8 @@ class Records(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
+                "results_at": In(16),
+                "finish": In(1),
                 "bus": In(bus_layout(config)),
                 "events": In(Events).array(config.clusters),
                 "cycles": In(32),
@@ -78,16 +82,21 @@ class Records(wiring.Component):
         m.submodules.result_memory = memory = Memory(self.result_data)
         write = memory.write_port()
         read = memory.read_port(transparent_for=())
+        base = self.results_at[: (self._config.result_depth - 1).bit_length()]
+        place = Signal(range(self._config.result_depth + (1 << len(self.bus.address))))
+        data = self.bus.data.as_value()[:WORD_BITS]
+        is_result = self.bus.result & (place < self._config.result_depth)
         m.d.comb += [
-            write.addr.eq(self.bus.address),
-            write.data.eq(self.bus.data.as_value()[:WORD_BITS]),
-            write.en.eq(self.bus.result & (self.bus.address < self._config.result_depth)),
+            place.eq(base + self.bus.address),
+            write.addr.eq(Mux(self.finish, base - 1, place)),
+            write.data.eq(Mux(self.finish, self.cycles, data)),
+            write.en.eq(self.finish | is_result),
             read.addr.eq(self.address),
         ]
         m.d.sync += self.result.eq(read.data)
         with m.If(self.start):
             m.d.sync += self.results.eq(0)
-        with m.Elif(write.en):
+        with m.Elif(is_result):
             m.d.sync += self.results.eq(self.results + 1)
 
     def _counters(self, m: Module) -> None:

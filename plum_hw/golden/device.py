@@ -6,14 +6,16 @@ import struct
 
 from plum_host.packets import encode
 from plum_hw.config import ArrayConfig
-from plum_hw.golden.deframer import Deframer
+from plum_hw.golden.deframer import Deframer, Frame
 from plum_hw.golden.machine import Machine
 from plum_hw.layouts import (
     BROADCAST,
+    PROTOCOL_VERSION,
     READ_ONLY_SPACES,
     SPACE_BYTES,
     Counter,
     Op,
+    Reason,
     Space,
     Status,
     identity,
@@ -21,10 +23,12 @@ from plum_hw.layouts import (
     space_words,
 )
 
-_HEADER_BYTES = 2
-_WRITE_ARGUMENTS = struct.Struct("<BBI")  # space, cluster, address
-_READ_ARGUMENTS = struct.Struct("<BBIH")  # space, cluster, address, words
-_RUN_ARGUMENTS = struct.Struct("<HH")  # program address, layers
+_CRC_BYTES = 4
+_HEADER = struct.Struct("<BBBBHH")  # sequence, opcode, space, cluster, address, count
+_RUN = struct.Struct("<HHHH")  # program address, layers, runs, place of the results
+_LEAST_BYTES = 2
+_RESET_BYTES = 4
+_MOST_RUNS = 1 << 15
 
 
 class _RefusedError(Exception):
@@ -36,100 +40,141 @@ class _RefusedError(Exception):
 
 
 class GoldenDevice:
-    """Answers requests as the gateware does, in the order of checks that its reader has.
+    """Answers as the gateware does, in the order of checks that it has.
 
-    A run is over when RUN has been answered, so it is never BUSY. A program that no compiler makes
-    is answered ABORTED; the gateware would run it until it is told to stop.
+    A request has been served when `feed` returns, so the queue is always empty. A program that no
+    compiler makes leaves its results as they were; the gateware would run it until a RESET.
 
     Parameters
     ----------
     config : ArrayConfig
+    clock_hz : as the gateware is told
     """
 
-    def __init__(self, config: ArrayConfig) -> None:
+    def __init__(self, config: ArrayConfig, clock_hz: int = 0) -> None:
         self.config = config
         self.machine = Machine(config)
-        self._deframer = Deframer(config.packet_bytes)
+        #: Cycles that all runs took so far.
+        self.run_cycles = 0
+        self._identity = identity(config, clock_hz)
+        # The ring is full with one place empty, and a body takes a place more than its bytes.
+        self._deframer = Deframer(config.queue_bytes - 2)
         self._words = space_words(config)
+        self._most_layers = config.code_depth // layer_layout(config).words
+        self._session: int | None = None
+        self._expected = 0
+        self._tag = 0
+        self._answered = 0
+        self._failed = Status.OK
+        self._begun = False  # the byte that follows power-up was sent
 
     def feed(self, data: bytes) -> bytes:
         """Bytes that the device sends in answer to these."""
-        answers = []
-        for frame in self._deframer.feed(data):
-            if frame.good:
-                answers.append(self._answer(frame.body))
-            else:
-                answers.append((frame.body or b"\0") + bytes([Status.BAD_CRC]))
-        return b"".join(encode(answer) for answer in answers)
+        answer = b"".join(self._receive(frame) for frame in self._deframer.feed(data))
+        if not self._begun:
+            self._begun = True
+            return b"\0" + answer
+        return answer
 
-    def _answer(self, body: bytes) -> bytes:
-        sequence = body[:1] or b"\0"
-        try:
-            if len(body) < _HEADER_BYTES:
-                raise _RefusedError(Status.BAD_LENGTH)
-            payload = self._serve(body[1], body[_HEADER_BYTES:])
-        except _RefusedError as refused:
-            return sequence + bytes([refused.status])
-        return sequence + bytes([Status.OK]) + payload
+    # ---- the queue -------------------------------------------------------------------------------
 
-    def _serve(self, op: int, arguments: bytes) -> bytes:
-        match op:
-            case Op.IDENTIFY:
-                _require(not arguments, Status.BAD_LENGTH)
-                return identity(self.config)
-            case Op.WRITE:
-                return self._write(arguments)
-            case Op.READ:
-                return self._read(arguments)
-            case Op.RUN:
-                return self._run(arguments)
-            case Op.ABORT:
-                _require(not arguments, Status.BAD_LENGTH)
-                return b""
-        raise _RefusedError(Status.BAD_OP)
+    def _receive(self, frame: Frame) -> bytes:
+        got, op, tag = frame.head[0], frame.head[1] & 15, frame.head[1] >> 4
+        size = frame.packet_bytes - _CRC_BYTES
+        sized = size == _RESET_BYTES if op == Op.RESET else size >= _LEAST_BYTES
+        if not frame.intact or not sized:
+            return self._notice(Reason.DAMAGED, got)
+        self._tag = tag
+        if op == Op.RESET:
+            return self._reset(got, int.from_bytes(frame.head[2:], "little"))
+        if op == Op.PING:
+            return self._notice(Reason.PONG, got)
+        if self._session is None:
+            return self._notice(Reason.CLOSED, got)
+        if got != self._expected:
+            return self._notice(Reason.GAP, got)
+        if frame.body is None:
+            return self._notice(Reason.FULL, got)
+        self._expected = (got + 1) & 0xFF
+        answer = self._execute(frame.body)
+        self._answered = (self._answered + 1) & 0xFF
+        return answer
 
-    def _write(self, arguments: bytes) -> bytes:
-        _require(len(arguments) >= _WRITE_ARGUMENTS.size, Status.BAD_LENGTH)
-        number, cluster, address = _WRITE_ARGUMENTS.unpack_from(arguments)
-        data = arguments[_WRITE_ARGUMENTS.size :]
-        space = self._space(number)
-        _require(space not in READ_ONLY_SPACES, Status.BAD_ADDRESS)
-        _require(cluster == BROADCAST or cluster < self.config.clusters, Status.BAD_ADDRESS)
-        _require(len(data) % SPACE_BYTES[space] == 0, Status.BAD_LENGTH)
-        self._require_range(space, address, len(data) // SPACE_BYTES[space])
-        self.machine.write(space, address, data, None if cluster == BROADCAST else cluster)
-        return b""
+    def _reset(self, sequence: int, session: int) -> bytes:
+        if session == self._session:
+            return self._notice(Reason.RESET, sequence)
+        self._session = session
+        self._expected = (sequence + 1) & 0xFF
+        self._answered = 0
+        self._failed = Status.OK
+        return b"\0" + self._notice(Reason.RESET, sequence)
 
-    def _read(self, arguments: bytes) -> bytes:
-        _require(len(arguments) == _READ_ARGUMENTS.size, Status.BAD_LENGTH)
-        number, cluster, address, count = _READ_ARGUMENTS.unpack(arguments)
-        space = self._space(number)
-        _require(cluster < self.config.clusters, Status.BAD_ADDRESS)
-        room = self.config.packet_bytes - _HEADER_BYTES
-        _require(count * SPACE_BYTES[space] <= room, Status.BAD_LENGTH)
-        self._require_range(space, address, count)
+    def _notice(self, reason: Reason, got: int) -> bytes:
+        fields = [self._expected, reason, self._tag, got, self._answered, self._failed]
+        return encode(bytes([*fields, PROTOCOL_VERSION]))
+
+    # ---- requests --------------------------------------------------------------------------------
+
+    def _execute(self, body: bytes) -> bytes:
+        payload = b""
+        if self._failed == Status.OK:
+            try:
+                payload = self._serve(body)
+            except _RefusedError as refused:
+                self._failed = refused.status
+        answer = body[:1] + bytes([self._failed])
+        if body[1] & 15 == Op.CHECK:
+            return encode(answer, hidden=payload)
+        return encode(answer + payload)
+
+    def _serve(self, body: bytes) -> bytes:
+        op = body[1] & 15
+        _require(Op.READ <= op <= Op.RUN, Status.BAD_OP)
+        _require(len(body) >= _HEADER.size, Status.BAD_LENGTH)
+        _, _, number, cluster, address, count = _HEADER.unpack_from(body)
+        data = body[_HEADER.size :]
+        broadcast = op == Op.WRITE and cluster == BROADCAST
+        _require(number in self._words, Status.BAD_ADDRESS)
+        space = Space(number)
+        _require(op != Op.WRITE or space not in READ_ONLY_SPACES, Status.BAD_ADDRESS)
+        _require(broadcast or cluster < self.config.clusters, Status.BAD_ADDRESS)
+        _require(address + count <= self._words[space], Status.BAD_ADDRESS)
+        if op == Op.WRITE:
+            self._write(space, None if broadcast else cluster, address, count, data)
+            return b""
+        if op == Op.RUN:
+            self._run(data)
+        else:
+            _require(not data, Status.BAD_LENGTH)
+        return self._read(space, address, count, cluster)
+
+    def _write(
+        self, space: Space, cluster: int | None, address: int, count: int, data: bytes
+    ) -> None:
+        size = SPACE_BYTES[space]
+        whole = min(len(data) // size, count)
+        self.machine.write(space, address, data[: whole * size], cluster)
+        _require(len(data) == count * size, Status.BAD_LENGTH)
+
+    def _read(self, space: Space, address: int, count: int, cluster: int) -> bytes:
+        if space == Space.IDENTITY:
+            size = SPACE_BYTES[space]
+            return self._identity[address * size : (address + count) * size]
         return self.machine.read(space, address, count, cluster)
 
-    def _run(self, arguments: bytes) -> bytes:
-        _require(len(arguments) == _RUN_ARGUMENTS.size, Status.BAD_LENGTH)
-        program, layers = _RUN_ARGUMENTS.unpack(arguments)
-        _require(layers > 0, Status.BAD_ADDRESS)
-        self._require_range(Space.CODE, program, layers * layer_layout(self.config).words)
-        try:
-            self.machine.run(program, layers)
-        except Exception:
-            # A device that is given nonsense does not fall over; what the model does with a program
-            # that no compiler makes is of no interest.
-            raise _RefusedError(Status.ABORTED) from None
-        cycles = int(self.machine.counters[Counter.CYCLES])
-        return struct.pack("<IH", cycles, self.machine.result_count)
-
-    def _space(self, number: int) -> Space:
-        _require(number in self._words, Status.BAD_ADDRESS)
-        return Space(number)
-
-    def _require_range(self, space: Space, address: int, count: int) -> None:
-        _require(address + count <= self._words[space], Status.BAD_ADDRESS)
+    def _run(self, data: bytes) -> None:
+        _require(len(data) == _RUN.size, Status.BAD_LENGTH)
+        program, layers, runs, results_at = _RUN.unpack(data)
+        _require(0 < layers <= self._most_layers, Status.BAD_ADDRESS)
+        for _ in range(runs if 0 < runs <= _MOST_RUNS else 1):
+            try:
+                self.machine.run(program, layers, results_at)
+            except Exception:
+                # A device that is given nonsense does not fall over; what the model does with a
+                # program that no compiler makes is of no interest.
+                break
+            self.run_cycles += int(self.machine.counters[Counter.CYCLES])
+        self.machine.keep_cycles(results_at)
 
 
 def _require(condition: bool, status: Status) -> None:

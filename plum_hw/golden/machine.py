@@ -88,8 +88,8 @@ class Machine:
         return memory.view(np.uint8).reshape(-1, WORD_BITS // 8), depth
 
     def _range(self, space: int, cluster: int, address: int, count: int) -> NDArray[Any]:
-        if space not in set(Space):
-            raise AddressError(f"space is {space}; it must be 0 to {max(Space)}")
+        if space not in set(Space) or space == Space.IDENTITY:
+            raise AddressError(f"space is {space}; it must be 0 to {Space.COUNTER}")
         memory, depth = self._memory(Space(space), cluster)
         if address < 0 or count < 0 or address + count > depth:
             raise AddressError(
@@ -152,11 +152,15 @@ class Machine:
             self._layers[address] = Layer(self.config, codes)
         return self._layers[address]
 
-    def run(self, program: int, layers: int) -> None:
+    def run(self, program: int, layers: int, results_at: int = 0) -> None:
         """Run ``layers`` layers from a code address on; sets results and counters.
 
-        Fewer layers than the program has leave their outputs to be looked at.
+        *Parameters*: ``results_at``, word of the first result. Fewer layers than the program has
+        leave their outputs to be looked at.
         """
+        base = results_at % self._result_places
+        # A result beyond the memory is lost.
+        results = np.concatenate([self.results[base:], np.zeros(base, np.uint32)])
         self.counters[:] = 0
         self.result_count = 0
         self.overflows = set()
@@ -164,9 +168,21 @@ class Machine:
         for index in range(layers):
             layer = self.layer((program + index * step) % self.code.shape[1])
             report: set[str] = set()
-            self.result_count += layer.run(self.activation, self.results, report)
+            self.result_count += layer.run(self.activation, results, report)
             self.overflows |= {(index, knob) for knob in report}
             self._count(index, layer)
+        self.results[base:] = results[: len(self.results) - base]
+
+    def keep_cycles(self, results_at: int) -> None:
+        """Store the cycles of the last run in the word before its results."""
+        place = (results_at - 1) % self._result_places
+        if place < len(self.results):
+            self.results[place] = self.counters[Counter.CYCLES]
+
+    @property
+    def _result_places(self) -> int:
+        """Words that the address of the result memory reaches."""
+        return 1 << (self.config.result_depth - 1).bit_length()
 
     def _count(self, index: int, layer: Layer) -> None:
         cycles = layer.cycles

@@ -18,7 +18,7 @@ async def packets(dut, gap: float) -> None:
     bodies = [random_body(bench.rng, 1100) for _ in range(30)]
     for body in bodies:
         source.send(packet(body))
-    line = list(b"".join(cobs.encode(body) + b"\0" for body in bodies))
+    line = list(b"\0" + b"".join(cobs.encode(body) + b"\0" for body in bodies))
     await bench.until(sink, len(line), 6 * len(line) + 1000)
     await bench.settle()
     assert sink.received == planted(line)
@@ -32,7 +32,7 @@ async def one_byte_a_cycle(dut, zeros: float) -> None:
     await bench.reset()
     body = bytes(0 if bench.rng.random() < zeros else 7 for _ in range(3000))
     source.send(packet(body) * 2)
-    line = (cobs.encode(body) + b"\0") * 2
+    line = b"\0" + (cobs.encode(body) + b"\0") * 2
     # The first block must be complete before its length can be sent.
     await bench.until(sink, len(line), len(line) + 254 + 10)
     assert bytes(sink.received) == line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-DATA, END, BAD = 0, 1, 2
+DATA, END, BAD, HIDDEN = 0, 1, 2, 3
 
 
 def packet(body: bytes, mark: int = END) -> list[int]:

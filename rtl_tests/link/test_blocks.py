@@ -11,19 +11,19 @@ from amaranth.lib import wiring
 from plum_hw.gateware.link.cobs_decoder import CobsDecoder
 from plum_hw.gateware.link.cobs_encoder import CobsEncoder
 from plum_hw.gateware.link.link import Link
-from plum_hw.gateware.link.packet_receiver import PacketReceiver
 from plum_hw.gateware.link.packet_sender import PacketSender
+from plum_hw.gateware.link.request_queue import RequestQueue
 from plum_hw.gateware.link.uart import Uart
 from rtl_tests.bench import BenchFailure, Simulation
-from rtl_tests.link import bench_link, bench_packet_receiver, bench_uart
+from rtl_tests.link import bench_link, bench_request_queue, bench_uart
 
 SEED = "20240511"
 
 BLOCKS: dict[str, Callable[[], wiring.Component]] = {
     "bench_cobs_decoder": CobsDecoder,
     "bench_cobs_encoder": CobsEncoder,
-    "bench_packet_receiver": lambda: PacketReceiver(bench_packet_receiver.LIMIT),
     "bench_packet_sender": PacketSender,
+    "bench_request_queue": lambda: RequestQueue(bench_request_queue.DEPTH),
     "bench_uart": lambda: Uart(bench_uart.DIVISOR),
     "bench_link": lambda: Link(bench_link.CONFIG),
 }

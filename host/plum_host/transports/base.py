@@ -7,22 +7,33 @@ from abc import ABC, abstractmethod
 from collections import deque
 
 from plum_host.errors import DeviceTimeoutError, ProtocolError
-from plum_host.packets import END, PacketParser, encode
+from plum_host.packets import END, Damaged, PacketParser, encode
 from plum_host.protocol import MAX_PACKET_BYTES
 
 
 class DamagedPacketError(ProtocolError):
-    """A packet arrived that is not what the device sent."""
+    """A packet arrived that is not what the device sent, or the answer to CHECK.
+
+    packet : as far as it could be decoded, with the checksum
+    """
+
+    def __init__(self, text: str, packet: bytes = b"") -> None:
+        super().__init__(text)
+        self.packet = packet
 
 
 class Transport(ABC):
     """Carries packets to one device and back. Bodies only: framing and checksum are its own matter.
 
-    A packet may be lost or damaged on the way; `plum_host.session` asks again.
+    A packet may be lost, repeated, damaged or come out of turn; `plum_host.client` sees to it.
     """
 
     #: What the device is called, for messages.
     name: str
+
+    def now(self) -> float:
+        """Seconds of the clock that deadlines are of."""
+        return time.monotonic()
 
     @abstractmethod
     def send(self, body: bytes) -> None:
@@ -34,14 +45,14 @@ class Transport(ABC):
 
         Raises
         ------
-        DeviceTimeoutError : none came before `deadline` (of `time.monotonic`)
+        DeviceTimeoutError : none came before `deadline`, a time of `now`
         DamagedPacketError : one came, damaged
         TransportError : the way is broken
         """
 
     @abstractmethod
     def resync(self) -> None:
-        """Make the device forget a request that it received in part, and drop what was received."""
+        """Make the device forget a packet that it received in part, and drop what was received."""
 
     @abstractmethod
     def close(self) -> None:
@@ -54,7 +65,7 @@ class StreamTransport(Transport):
     def __init__(self, name: str) -> None:
         self.name = name
         self._parser = PacketParser(MAX_PACKET_BYTES)
-        self._packets: deque[bytes | None] = deque()
+        self._packets: deque[bytes | Damaged] = deque()
 
     @abstractmethod
     def _write(self, data: bytes) -> None:
@@ -69,13 +80,13 @@ class StreamTransport(Transport):
 
     def receive(self, deadline: float) -> bytes:
         while not self._packets:
-            left = deadline - time.monotonic()
+            left = deadline - self.now()
             if left <= 0:
                 raise DeviceTimeoutError(f"{self.name}: no answer in time")
             self._packets.extend(self._parser.feed(self._read(left)))
         packet = self._packets.popleft()
-        if packet is None:
-            raise DamagedPacketError(f"{self.name}: a damaged packet arrived")
+        if isinstance(packet, Damaged):
+            raise DamagedPacketError(f"{self.name}: a damaged packet arrived", packet.packet)
         return packet
 
     def resync(self) -> None:

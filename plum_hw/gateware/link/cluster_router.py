@@ -11,7 +11,6 @@ from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import bus_layout
 from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.gateware.link.host_port import (
-    IDENTITY_SPACE,
     HostPort,
     MemoryPort,
     read_cycles,
@@ -29,6 +28,7 @@ class ClusterRouter(wiring.Component):
     Parameters
     ----------
     config : ArrayConfig
+    clock_hz : of the clock, for the host to know; 0 where nobody said
 
     Members
     -------
@@ -36,11 +36,11 @@ class ClusterRouter(wiring.Component):
     memories : of the clusters
     bus : what goes over the write bus of its group
     result, counter : of the device, by the address of the memories' ports
-    results : number of results, which stands beside each counter
     """
 
-    def __init__(self, config: ArrayConfig) -> None:
+    def __init__(self, config: ArrayConfig, clock_hz: int = 0) -> None:
         self._config = config
+        self._clock_hz = clock_hz
         super().__init__(
             {
                 "host": In(HostPort),
@@ -49,7 +49,6 @@ class ClusterRouter(wiring.Component):
                 "bus": Out(bus_layout(config)),
                 "result": In(32),
                 "counter": In(32),
-                "results": In(16),
             }
         )
 
@@ -128,12 +127,12 @@ class ClusterRouter(wiring.Component):
     def _read(self, held: data.View, targets: Signal, part: Signal) -> Value:
         """A byte of the word that a read is answered with."""
         space = held.space
-        known = identity(self._config)
+        known = identity(self._config, self._clock_hz)
         place = Cat(part, held.address)[: (len(known) - 1).bit_length()]
         device = {
             Space.RESULT: self.result.word_select(part[:2], 8),
-            Space.COUNTER: Cat(self.counter, self.results).word_select(part[:3], 8),
-            IDENTITY_SPACE: mux_tree(place, [C(byte, 8) for byte in known]),
+            Space.COUNTER: self.counter.word_select(part[:2], 8),
+            Space.IDENTITY: mux_tree(place, [C(byte, 8) for byte in known]),
         }
         bytes_ = [Mux(space == number, byte, 0) for number, byte in device.items()]
         own = ~Cat(space == number for number in device).any()

@@ -21,7 +21,8 @@ class CobsEncoder(wiring.Component):
     """Consistent-overhead byte stuffing with a closing 0x00.
 
     The code before a block is its length, so a block waits in a FIFO until it is complete. The
-    output is busy in every cycle while the input keeps up: one byte a cycle.
+    output is busy in every cycle while the input keeps up: one byte a cycle. After a reset a 0x00
+    comes first.
 
     Members
     -------
@@ -71,7 +72,8 @@ class CobsEncoder(wiring.Component):
     def _send(self, m: Module, store: SyncFIFOBuffered, blocks: SyncFIFOBuffered) -> None:
         """Send code, block, and the closing zero."""
         left = Signal(8)
-        ending = Signal()
+        # Out of a reset, so that whatever was cut by it is over.
+        ending = Signal(init=1)
         block = _Block(blocks.r_data)
         sending = left != 0
         room = ~self.o.valid | self.o.ready

@@ -1,23 +1,60 @@
 """Commands: what a request asks for is done, and answered."""
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+# No postponed annotations here: Amaranth reads the fields of a Struct from them.
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.link.host_port import IDENTITY_SPACE, HostPort
-from plum_hw.gateware.link.request import COUNT_BITS, request_layout
-from plum_hw.gateware.link.response_writer import Answer
-from plum_hw.layouts import Counter, Op, Space, Status
+from plum_hw.gateware.cluster.mux_tree import mux_tree
+from plum_hw.gateware.link.host_port import HostPort
+from plum_hw.gateware.link.notice import Notice
+from plum_hw.gateware.link.symbols import Mark, Symbol
+from plum_hw.layouts import (
+    BROADCAST,
+    PROTOCOL_VERSION,
+    READ_ONLY_SPACES,
+    SPACE_BYTES,
+    Op,
+    Status,
+    layer_layout,
+    space_words,
+)
 
-_IDENTITY_WORDS = 3
-_RUN_BYTES = 6  # the counter of cycles, and beside it the number of results
+_NOTICE_BYTES = 7
+
+
+class _Request(data.Struct):
+    """The first bytes of a request; address and count go on while it is served."""
+
+    sequence: 8
+    op: 8
+    space: 8
+    cluster: 8
+    address: 16
+    count: 16
+
+
+class _Run(data.Struct):
+    """The further arguments of RUN, which come as one word of data."""
+
+    program: 16
+    layers: 16
+    runs: 16
+    results_at: 16
 
 
 class CommandExecutor(wiring.Component):
-    """Serves one request after another; a run goes on while requests are served.
+    """Serves one request after another, byte by byte; notices go out between the answers.
 
-    A word a cycle is written; reading overlaps with sending the word before.
+    A word of eight bytes takes 17 cycles and its way into the memories, or 18 and its way out.
+    Nothing waits for the line but the bytes that go out, so a reset of this component, and of
+    what follows it, frees it from any state.
+
+    Checks come in this order, and nothing is touched before all have passed: opcode (BAD_OP), eight
+    bytes of header (BAD_LENGTH), space, cluster and range, layers of a RUN (BAD_ADDRESS). Data that
+    are not as long as `count` says are BAD_LENGTH; whole words that came are written. The first
+    status that is not OK is also that of all that follow, which are not looked at.
 
     Parameters
     ----------
@@ -25,183 +62,281 @@ class CommandExecutor(wiring.Component):
 
     Members
     -------
-    request, write_words : from `RequestReader`
-    answer, read_words : to `ResponseWriter`
+    i : bodies of requests
+    notice, told, take, expected : of `RequestQueue`
+    o : bodies of answers and notices
     host, targets : access to the memories of the clusters whose bit is set
-    start, program, layers : begin a run
-    abort : stop it
-    busy : how it goes; high from the cycle after `start`
-    running : a run is in progress, or its answer is due
+    start, program, layers, results_at : begin a run
+    busy : it goes on; high from the cycle after `start`
+    finish : strobe at its end, to keep its cycles
     """
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
+        #: Layers that code memory can hold.
+        self._most_layers = config.code_depth // layer_layout(config).words
         super().__init__(
             {
-                "request": In(stream.Signature(request_layout(config))),
-                "write_words": In(stream.Signature(64)),
-                "answer": Out(stream.Signature(Answer)),
-                "read_words": Out(stream.Signature(64)),
+                "i": In(stream.Signature(Symbol)),
+                "notice": In(Notice),
+                "told": In(1),
+                "take": Out(1),
+                "expected": In(8),
+                "o": Out(stream.Signature(Symbol)),
                 "host": Out(HostPort),
                 "targets": Out(config.clusters),
                 "start": Out(1),
                 "program": Out(16),
                 "layers": Out(16),
-                "abort": Out(1),
+                "results_at": Out(16),
                 "busy": In(1),
-                "running": Out(1),
+                "finish": Out(1),
             }
         )
-        self._current = Signal(request_layout(config))
-        self._run_sequence = Signal(8)
-        self._aborting = Signal()  # the answer to ABORT follows the answer to RUN
-        self._status = Signal(8)
-        self._sequence = Signal(8)
-        self._word_bytes = Signal(4)
-        self._left = Signal(COUNT_BITS)  # words still to be written or sent
+        self._request = Signal(_Request)
+        self._word = Signal(64)
+        self._run = data.View(_Run, self._word)
+        self._index = Signal(3)  # of a byte: of header, word, answer or notice
+        self._wide = Signal()  # words of eight bytes, not four
+        self._short = Signal()  # the header was cut
+        self._running = Signal()
+        self._noticing = Signal()
+        self._notice = Signal(Notice)
+        self._failed = Signal(Status)
+        self._answered = Signal(8)  # requests of this session
+        self._bad_op = Signal()
+        self._bad_place = Signal()
+        self._too_far = Signal()
+        self._end = Signal(17)  # first word behind those that are meant
+        self._depth = Signal(17)
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.d.sync += [self.start.eq(0), self.abort.eq(0)]
+        self._is = {op: Signal(name=f"is_{op.name.lower()}") for op in (Op.CHECK, Op.WRITE, Op.RUN)}
+        m.d.comb += [flag.eq(self._request.op[:4] == op) for op, flag in self._is.items()]
+        m.d.sync += [self.start.eq(0), self.finish.eq(0)]
         m.d.comb += [
-            self.targets.eq(self._current.targets),
-            self.program.eq(self._current.run.program),
-            self.layers.eq(self._current.run.layers),
-            self.host.request.payload.space.eq(self._current.space),
-            self.host.request.payload.address.eq(self._current.address),
-            self.host.request.payload.data.eq(self.write_words.payload),
+            self.program.eq(self._run.program),
+            self.layers.eq(self._run.layers),
+            self.results_at.eq(self._run.results_at),
+            self.host.request.payload.space.eq(self._request.space),
+            self.host.request.payload.address.eq(self._request.address),
+            self.host.request.payload.data.eq(self._word),
         ]
-        with m.If(self.host.request.valid & self.host.request.ready):
-            m.d.sync += self._current.address.eq(self._current.address + 1)
         with m.FSM():
             self._accept(m)
-            self._write(m)
-            self._stop(m)
+            self._check(m)
+            self._take_data(m)
+            self._run_layers(m)
             self._answer(m)
-            self._send(m)
+            self._send_words(m)
         return m
 
     def _accept(self, m: Module) -> None:
-        request = self.request.payload
+        """The header, or a notice; a header that is cut is filled up."""
+        request, byte = self._request.as_value(), self.i.payload.data
         with m.State("IDLE"):
-            with m.If(self.running & ~self.busy):
+            with m.If(~self.told):
+                self._take_notice(m)
+            with m.Elif(self.i.valid):
+                m.next = "HEADER"
+        with m.State("HEADER"):
+            is_data = self.i.payload.mark == Mark.DATA
+            m.d.comb += self.i.ready.eq(is_data)
+            with m.If(self.i.valid):
                 m.d.sync += [
-                    self.running.eq(0),
-                    self._sequence.eq(self._run_sequence),
-                    self._status.eq(Status.OK),
-                    self._current.space.eq(Space.COUNTER),
-                    self._current.address.eq(Counter.CYCLES),
-                    self._left.eq(1),
-                    self._word_bytes.eq(_RUN_BYTES),
+                    request.eq(Cat(request[8:], byte)),
+                    self._index.eq(self._index + 1),
                 ]
-                m.next = "ANSWER"
-            with m.Else():
-                m.d.comb += self.request.ready.eq(1)
-            with m.If(self.request.valid & self.request.ready):
-                m.d.sync += [
-                    self._current.eq(request),
-                    self._sequence.eq(request.sequence),
-                    self._status.eq(request.status),
-                    self._left.eq(0),
-                ]
-                m.next = "ANSWER"
-                with m.If(request.status == Status.OK):
-                    self._begin(m)
+                with m.If(~is_data):
+                    m.d.sync += self._short.eq(1)
+                with m.If(self._index == 7):
+                    m.next = "FIND"
 
-    def _begin(self, m: Module) -> None:
-        request = self.request.payload
-        with m.Switch(request.op):
-            with m.Case(Op.IDENTIFY):
-                m.d.sync += [
-                    self._current.space.eq(IDENTITY_SPACE),
-                    self._current.address.eq(0),
-                    self._left.eq(_IDENTITY_WORDS),
-                    self._word_bytes.eq(8),
-                ]
-            with m.Case(Op.READ):
-                m.d.sync += [
-                    self._left.eq(request.count),
-                    self._word_bytes.eq(Mux(request.wide, 8, 4)),
-                ]
-            with m.Case(Op.WRITE):
-                m.d.sync += self._left.eq(request.count)
-                m.next = "WRITE"
-            with m.Case(Op.RUN):
-                m.d.sync += [
-                    self.start.eq(1),
-                    self.running.eq(1),
-                    self._run_sequence.eq(request.sequence),
-                ]
-                m.next = "START"
-            with m.Case(Op.ABORT):
-                m.d.sync += self.abort.eq(self.running)
-                with m.If(self.running):
-                    m.next = "STOP"
+    def _take_notice(self, m: Module) -> None:
+        m.d.comb += self.take.eq(1)
+        m.d.sync += [self._notice.eq(self.notice), self._noticing.eq(1)]
+        m.next = "ANSWER"
 
-    def _write(self, m: Module) -> None:
-        with m.State("WRITE"):
-            with m.If(self._left == 0):
-                m.next = "ANSWER"
-            with m.Else():
-                m.d.comb += [
-                    self.host.request.payload.write.eq(1),
-                    self.host.request.valid.eq(self.write_words.valid),
-                    self.write_words.ready.eq(self.host.request.ready),
-                ]
-                with m.If(self.write_words.valid & self.write_words.ready):
-                    m.d.sync += self._left.eq(self._left - 1)
-
-    def _stop(self, m: Module) -> None:
-        with m.State("START"):
-            # `busy` answers `start` in the next cycle only.
-            m.next = "IDLE"
-
-        with m.State("STOP"), m.If(~self.busy):
+    def _check(self, m: Module) -> None:
+        """Three steps, so that no path holds a look-up, an addition and a comparison."""
+        request = self._request
+        with m.State("FIND"):
+            op = request.op[:4]
             m.d.sync += [
-                self.running.eq(0),
-                self._aborting.eq(1),
-                self._sequence.eq(self._run_sequence),
-                self._status.eq(Status.ABORTED),
+                self._end.eq(request.address + request.count),
+                self._bad_op.eq((op < Op.READ) | (op > Op.RUN)),
+                self._bad_place.eq(0),
+                self._wide.eq(0),
             ]
+            with m.Switch(request.space):
+                for space, depth in space_words(self._config).items():
+                    with m.Case(space):
+                        m.d.sync += [
+                            self._depth.eq(depth),
+                            self._wide.eq(SPACE_BYTES[space] == 8),
+                        ]
+                        if space in READ_ONLY_SPACES:
+                            m.d.sync += self._bad_place.eq(self._is[Op.WRITE])
+                with m.Default():
+                    m.d.sync += self._bad_place.eq(1)
+            with m.If(self._is[Op.WRITE] & (request.cluster == BROADCAST)):
+                m.d.sync += self.targets.eq(~0)
+            with m.Else():
+                for number in range(self._config.clusters):
+                    m.d.sync += self.targets[number].eq(request.cluster == number)
+                with m.If(request.cluster >= self._config.clusters):
+                    m.d.sync += self._bad_place.eq(1)
+            m.next = "COMPARE"
+        with m.State("COMPARE"):
+            m.d.sync += self._too_far.eq(self._end > self._depth)
+            m.next = "DECIDE"
+        with m.State("DECIDE"):
+            m.next = "SKIP"
+            with m.If(self._failed != Status.OK):
+                pass
+            with m.Elif(self._bad_op):
+                m.d.sync += self._failed.eq(Status.BAD_OP)
+            with m.Elif(self._short):
+                m.d.sync += self._failed.eq(Status.BAD_LENGTH)
+            with m.Elif(self._bad_place | self._too_far):
+                m.d.sync += self._failed.eq(Status.BAD_ADDRESS)
+            with m.Elif(self._is[Op.RUN] | (self._is[Op.WRITE] & (request.count != 0))):
+                m.next = "DATA"
+
+    def _take_data(self, m: Module) -> None:
+        request, word = self._request, self._word
+        byte, is_data = self.i.payload.data, self.i.payload.mark == Mark.DATA
+        wide = self._wide | self._is[Op.RUN]
+        with m.State("DATA"):
+            m.d.comb += self.i.ready.eq(is_data)
+            with m.If(self.i.valid):
+                with m.If(~is_data):
+                    m.d.sync += self._failed.eq(Status.BAD_LENGTH)
+                    m.next = "SKIP"
+                with m.Else():
+                    # Words of four bytes stand in the lower half.
+                    lower = Cat(word[8:32], Mux(wide, word[32:40], byte))
+                    m.d.sync += [
+                        word.eq(Cat(lower, word[40:], byte)),
+                        self._index.eq(self._index + 1),
+                    ]
+                    with m.If(self._is_last(wide)):
+                        m.d.sync += self._index.eq(0)
+                        m.next = "SUBMIT"
+                        with m.If(self._is[Op.RUN]):
+                            m.next = "SKIP"
+        with m.State("SUBMIT"):
+            m.d.comb += [
+                self.host.request.valid.eq(1),
+                self.host.request.payload.write.eq(1),
+            ]
+            with m.If(self.host.request.ready):
+                self._step(m)
+                m.next = "DATA"
+                with m.If(request.count == 1):
+                    m.next = "SKIP"
+        with m.State("SKIP"):
+            m.d.comb += self.i.ready.eq(1)
+            with m.If(self.i.valid):
+                with m.If(~is_data):
+                    m.d.sync += self._index.eq(0)
+                    m.next = "ANSWER"
+                    with m.If((self._failed == Status.OK) & self._is[Op.RUN]):
+                        m.next = "LAUNCH"
+                with m.Elif(self._failed == Status.OK):
+                    m.d.sync += self._failed.eq(Status.BAD_LENGTH)
+
+    def _is_last(self, wide: Value) -> Value:
+        return self._index == Mux(wide, 7, 3)
+
+    def _step(self, m: Module) -> None:
+        m.d.sync += [
+            self._request.address.eq(self._request.address + 1),
+            self._request.count.eq(self._request.count - 1),
+        ]
+
+    def _run_layers(self, m: Module) -> None:
+        run = self._run
+        with m.State("LAUNCH"):
+            m.next = "BEGIN"
+            with m.If((run.layers == 0) | (run.layers > self._most_layers)):
+                m.d.sync += self._failed.eq(Status.BAD_ADDRESS)
+                m.next = "ANSWER"
+        with m.State("BEGIN"):
+            m.d.sync += [self.start.eq(1), self._running.eq(1), run.runs.eq(run.runs - 1)]
+            m.next = "BEGUN"
+        with m.State("BEGUN"):
+            # `busy` answers `start` in the next cycle only.
+            m.next = "RUNNING"
+        with m.State("RUNNING"):
+            with m.If(~self.told):
+                self._take_notice(m)
+            with m.Elif(~self.busy & ~self.start):
+                m.next = "FINISH"
+                with m.If((run.runs != 0) & ~run.runs[15]):
+                    m.next = "BEGIN"
+        with m.State("FINISH"):
+            m.d.sync += [self.finish.eq(1), self._running.eq(0)]
             m.next = "ANSWER"
 
     def _answer(self, m: Module) -> None:
-        header = self.answer.payload
-        m.d.comb += [
-            header.sequence.eq(self._sequence),
-            header.status.eq(self._status),
-            header.words.eq(self._left),
-            header.word_bytes.eq(self._word_bytes),
+        """Two bytes before the words of an answer, or all of a notice."""
+        index, out = self._index, self.o
+        bytes_ = [
+            Mux(self._noticing, self.expected, self._request.sequence),
+            Mux(self._noticing, Cat(self._notice.reason, C(0x10, 5)), self._failed),
+            self._notice.tag,
+            self._notice.got,
+            self._answered,
+            self._failed,
+            C(PROTOCOL_VERSION, 8),
         ]
-
         with m.State("ANSWER"):
-            m.d.comb += self.answer.valid.eq(1)
-            with m.If(self.answer.ready):
+            last = Mux(self._noticing, index == _NOTICE_BYTES - 1, index == 1)
+            m.d.comb += [out.valid.eq(1), out.payload.data.eq(mux_tree(index, bytes_))]
+            with m.If(out.ready):
+                m.d.sync += index.eq(index + 1)
+                with m.If(last):
+                    m.d.sync += index.eq(0)
+                    m.next = "END"
+                    with m.If(self._sends_words()):
+                        m.next = "FETCH"
+        with m.State("END"):
+            m.d.comb += [out.valid.eq(1), out.payload.mark.eq(Mark.END)]
+            with m.If(out.ready):
+                m.d.sync += [self._noticing.eq(0), self._short.eq(0)]
                 m.next = "IDLE"
-                with m.If(self._left != 0):
-                    m.next = "SEND"
-                with m.If(self._aborting):
-                    m.d.sync += [
-                        self._aborting.eq(0),
-                        self._sequence.eq(self._current.sequence),
-                        self._status.eq(Status.OK),
-                    ]
-                    m.next = "ANSWER"
+                with m.If(self._running):
+                    m.next = "RUNNING"
+                with m.If(~self._noticing):
+                    m.d.sync += self._answered.eq(self._answered + 1)
 
-    def _send(self, m: Module) -> None:
-        request, response, words = self.host.request, self.host.response, self.read_words
-        asked = Signal()  # a word was asked for and has not come
+    def _sends_words(self) -> Value:
+        sends = ~self._is[Op.WRITE] & (self._failed == Status.OK) & (self._request.count != 0)
+        return sends & ~self._noticing
 
-        with m.State("SEND"):
+    def _send_words(self, m: Module) -> None:
+        request, response = self.host.request, self.host.response
+        index, out = self._index, self.o
+        with m.State("FETCH"):
+            m.d.comb += request.valid.eq(1)
+            with m.If(request.ready):
+                m.next = "WORD"
+        with m.State("WORD"):
+            bytes_ = [response.payload.word_select(place, 8) for place in range(8)]
+            last = self._is_last(self._wide)
             m.d.comb += [
-                request.valid.eq(~asked),
-                words.payload.eq(response.payload),
-                words.valid.eq(response.valid),
-                response.ready.eq(words.ready),
+                out.valid.eq(response.valid),
+                out.payload.data.eq(mux_tree(index, bytes_)),
+                out.payload.mark.eq(Mux(self._is[Op.CHECK], Mark.HIDDEN, Mark.DATA)),
+                response.ready.eq(out.ready & last),
             ]
-            with m.If(request.valid & request.ready):
-                m.d.sync += asked.eq(1)
-            with m.If(words.valid & words.ready):
-                m.d.sync += [asked.eq(0), self._left.eq(self._left - 1)]
-                with m.If(self._left == 1):
-                    m.next = "IDLE"
+            with m.If(out.valid & out.ready):
+                m.d.sync += index.eq(index + 1)
+                with m.If(last):
+                    m.d.sync += index.eq(0)
+                    self._step(m)
+                    m.next = "FETCH"
+                    with m.If(self._request.count == 1):
+                        m.next = "END"

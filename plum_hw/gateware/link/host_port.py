@@ -5,9 +5,6 @@ from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
 
-#: Where the answer to IDENTIFY is read, also during a run; no `plum_hw.layouts.Space` of a host's.
-IDENTITY_SPACE = 7
-
 
 class HostRequest(data.Struct):
     """One access to one word."""

@@ -1,6 +1,6 @@
 """The link's end in the device."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -9,18 +9,15 @@ from plum_hw.gateware.link.cobs_decoder import CobsDecoder
 from plum_hw.gateware.link.cobs_encoder import CobsEncoder
 from plum_hw.gateware.link.executor import CommandExecutor
 from plum_hw.gateware.link.host_port import HostPort
-from plum_hw.gateware.link.packet_receiver import PacketReceiver
 from plum_hw.gateware.link.packet_sender import PacketSender
-from plum_hw.gateware.link.request_reader import RequestReader
-from plum_hw.gateware.link.response_writer import ResponseWriter
+from plum_hw.gateware.link.request_queue import RequestQueue
 
 
 class Link(wiring.Component):
     """Requests come as bytes, answers leave as bytes, and between them the clusters are served.
 
-    Whatever arrives, the next good packet is answered: nothing in the chain waits for more than the
-    0x00 that ends a packet. One byte a cycle each way; a packet is read only after it has been
-    received whole, and the line waits meanwhile.
+    Whatever arrives, the next good packet is answered: nothing before the queue ever waits, and a
+    RESET frees all that is behind it. Two cycles a byte each way.
 
     Parameters
     ----------
@@ -29,7 +26,8 @@ class Link(wiring.Component):
     Members
     -------
     rx, tx : bytes of the line
-    host, targets, start, program, layers, abort, busy : as `CommandExecutor`
+    host, targets, start, program, layers, results_at, busy, finish : as `CommandExecutor`
+    abort : strobe, a session begins: what runs is stopped
     """
 
     def __init__(self, config: ArrayConfig) -> None:
@@ -43,40 +41,42 @@ class Link(wiring.Component):
                 "start": Out(1),
                 "program": Out(16),
                 "layers": Out(16),
+                "results_at": Out(16),
                 "abort": Out(1),
                 "busy": In(1),
+                "finish": Out(1),
             }
         )
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.decoder = decoder = CobsDecoder()
-        m.submodules.receiver = receiver = PacketReceiver(self._config.packet_bytes)
-        m.submodules.reader = reader = RequestReader(self._config)
-        m.submodules.executor = executor = CommandExecutor(self._config)
-        m.submodules.writer = writer = ResponseWriter()
-        m.submodules.sender = sender = PacketSender()
-        m.submodules.encoder = encoder = CobsEncoder()
+        m.submodules.queue = queue = RequestQueue(self._config.queue_bytes)
+        reset = ResetInserter(queue.reset)
+        executor, sender, encoder = CommandExecutor(self._config), PacketSender(), CobsEncoder()
+        m.submodules.executor = reset(executor)
+        m.submodules.sender = reset(sender)
+        m.submodules.encoder = reset(encoder)
 
         connect(m, flipped(self.rx), decoder.i)
-        connect(m, decoder.o, receiver.i)
-        connect(m, receiver.o, reader.i)
-        connect(m, reader.request, executor.request)
-        connect(m, reader.words, executor.write_words)
-        connect(m, executor.answer, writer.answer)
-        connect(m, executor.read_words, writer.words)
-        connect(m, writer.o, sender.i)
+        connect(m, decoder.o, queue.i)
+        connect(m, queue.o, executor.i)
+        connect(m, executor.o, sender.i)
         connect(m, sender.o, encoder.i)
         connect(m, encoder.o, flipped(self.tx))
         connect(m, executor.host, flipped(self.host))
         m.d.comb += [
-            reader.length.eq(receiver.length),
-            reader.running.eq(executor.running),
+            executor.notice.eq(queue.notice),
+            executor.told.eq(queue.told),
+            queue.take.eq(executor.take),
+            executor.expected.eq(queue.expected),
             self.targets.eq(executor.targets),
             self.start.eq(executor.start),
             self.program.eq(executor.program),
             self.layers.eq(executor.layers),
-            self.abort.eq(executor.abort),
+            self.results_at.eq(executor.results_at),
+            self.finish.eq(executor.finish),
+            self.abort.eq(queue.reset),
             executor.busy.eq(self.busy),
         ]
         return m

@@ -9,6 +9,7 @@ class Mark(enum.Enum, shape=2):
     DATA = 0  # a byte of the packet
     END = 1  # the packet is over; `data` means nothing
     BAD = 2  # the packet is over and must not be used
+    HIDDEN = 3  # a byte that counts for the checksum and is not sent
 
 
 class Symbol(data.Struct):
