@@ -119,7 +119,8 @@ class DeviceClient:
         #: Sessions begun: where a new one was, what the device holds is not known.
         self.sessions = 0
         self._timeout = timeout
-        self._packet_bytes = 64  # what every device takes, until this one was asked
+        #: Largest body; what every device takes, until this one was asked.
+        self.packet_bytes = 64
         self._room = 128
         self._open = False
         self._tag = 0
@@ -145,14 +146,14 @@ class DeviceClient:
             ticket = self.submit(Ticket(Op.READ, Space.IDENTITY, 0, word, 4))
             payload += self.wait(ticket)
         identity = Identity.from_bytes(payload, self.transport.name)
-        self._packet_bytes = identity.packet_bytes
+        self.packet_bytes = identity.packet_bytes
         self._room = identity.queue_bytes - 1
         return identity
 
     def write(self, space: Space, cluster: int, address: int, data: bytes) -> list[Ticket]:
         """Submit writes of whole words from `address` on, in as many packets as it takes."""
         word = SPACE_BYTES[space]
-        step = (self._packet_bytes - _HEADER.size) // word
+        step = (self.packet_bytes - _HEADER.size) // word
         tickets = []
         for start in range(0, len(data), step * word):
             part = data[start : start + step * word]
@@ -162,7 +163,7 @@ class DeviceClient:
 
     def read(self, space: Space, cluster: int, address: int, count: int) -> list[Ticket]:
         """Submit reads of `count` words; `join` gives their bytes."""
-        step = (self._packet_bytes - 2) // SPACE_BYTES[space]
+        step = (self.packet_bytes - 2) // SPACE_BYTES[space]
         return [
             self.submit(
                 Ticket(Op.READ, space, cluster, address + start, min(step, count - start))
@@ -173,7 +174,7 @@ class DeviceClient:
     def check(self, space: Space, cluster: int, address: int, data: bytes) -> list[Ticket]:
         """Submit comparisons of a memory with `data`: the device answers with checksums."""
         word = SPACE_BYTES[space]
-        step = self._packet_bytes // word * word
+        step = self.packet_bytes // word * word
         tickets = []
         for start in range(0, len(data), step):
             part = data[start : start + step]
@@ -198,7 +199,7 @@ class DeviceClient:
 
     def submit(self, ticket: Ticket) -> Ticket:
         """Send a request as soon as the device has room for it."""
-        self._settle()
+        self.settle()
         if ticket.places > self._room:
             raise ProtocolError(
                 f"{self.transport.name}: a request of {ticket.places} places; the device's queue "
@@ -307,7 +308,8 @@ class DeviceClient:
         """Let the next request begin a new session."""
         self._open = False
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Begin a session where there is none: `sessions` tells."""
         if not self._open:
             self.reset()
 

@@ -48,6 +48,7 @@ _KNOBS = {
     "result_depth": (1, 1 << 16),
     "layer_counters": (1, 1 << 12),
     "packet_bytes": (32, 1 << 16),
+    "queue_bytes": (64, 1 << 20),
 }
 _LAYER_KEYS = (
     "name",

@@ -68,22 +68,22 @@ class StreamTransport(Transport):
         self._packets: deque[bytes | Damaged] = deque()
 
     @abstractmethod
-    def _write(self, data: bytes) -> None:
+    def write_bytes(self, data: bytes) -> None:
         """Send all of `data`."""
 
     @abstractmethod
-    def _read(self, seconds: float) -> bytes:
+    def read_bytes(self, seconds: float) -> bytes:
         """What has come, after at most that time; nothing if nothing came."""
 
     def send(self, body: bytes) -> None:
-        self._write(encode(body))
+        self.write_bytes(encode(body))
 
     def receive(self, deadline: float) -> bytes:
         while not self._packets:
             left = deadline - self.now()
             if left <= 0:
                 raise DeviceTimeoutError(f"{self.name}: no answer in time")
-            self._packets.extend(self._parser.feed(self._read(left)))
+            self._packets.extend(self._parser.feed(self.read_bytes(left)))
         packet = self._packets.popleft()
         if isinstance(packet, Damaged):
             raise DamagedPacketError(f"{self.name}: a damaged packet arrived", packet.packet)
@@ -92,4 +92,4 @@ class StreamTransport(Transport):
     def resync(self) -> None:
         self._parser.clear()
         self._packets.clear()
-        self._write(END)
+        self.write_bytes(END)

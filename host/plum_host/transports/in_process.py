@@ -36,10 +36,10 @@ class InProcessTransport(StreamTransport):
     def now(self) -> float:
         return time.monotonic() + self._skipped
 
-    def _write(self, data: bytes) -> None:
+    def write_bytes(self, data: bytes) -> None:
         self._answers += self.device.feed(data)
 
-    def _read(self, seconds: float) -> bytes:
+    def read_bytes(self, seconds: float) -> bytes:
         if not self._answers:
             self._skipped += seconds
         data = bytes(self._answers)

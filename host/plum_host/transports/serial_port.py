@@ -50,13 +50,13 @@ class SerialTransport(StreamTransport):
         except (serial.SerialException, OSError, ValueError) as error:
             raise TransportError(f"cannot open {port}: {_reason(error)}") from None
 
-    def _write(self, data: bytes) -> None:
+    def write_bytes(self, data: bytes) -> None:
         try:
             self._port.write(data)
         except (serial.SerialException, OSError) as error:
             raise self._broken(error) from None
 
-    def _read(self, seconds: float) -> bytes:
+    def read_bytes(self, seconds: float) -> bytes:
         try:
             self._port.timeout = min(seconds, _SLICE_SECONDS)
             first = self._port.read(1)
