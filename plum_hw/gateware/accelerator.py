@@ -23,6 +23,7 @@ class Accelerator(wiring.Component):
     busy : a run is in progress
     error : a run went wrong (an emission met another); stays until the next run starts
     activity : a byte is moving
+    idle : no request is being served; answers may still be on their way out
     """
 
     def __init__(self, config: ArrayConfig, clock_hz: int = 0) -> None:
@@ -35,6 +36,7 @@ class Accelerator(wiring.Component):
                 "busy": Out(1),
                 "error": Out(1),
                 "activity": Out(1),
+                "idle": Out(1),
             }
         )
 
@@ -55,6 +57,7 @@ class Accelerator(wiring.Component):
             device.abort.eq(link.abort),
             link.busy.eq(device.busy),
             self.busy.eq(device.busy),
+            self.idle.eq(link.idle),
             self.error.eq(device.error),
             self.activity.eq((self.rx.valid & self.rx.ready) | (self.tx.valid & self.tx.ready)),
         ]

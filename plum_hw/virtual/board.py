@@ -43,8 +43,8 @@ class VirtualBoard:
     ) -> None:
         self.config = config
         program = build_board(config, trace=trace is not None, progress=progress)
-        # Longer than any request is on its way through the device without a byte on the line.
-        quiet_cycles = 8 * config.packet_bytes + 4096
+        # Longer than a byte is on its way to where it is served, or an answer's on its way out.
+        quiet_cycles = 2048
         arguments = [str(os.getpid()), str(port), str(quiet_cycles)]
         if trace is not None:
             arguments.append(str(trace))

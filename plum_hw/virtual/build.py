@@ -48,7 +48,7 @@ def emit_verilog(config: ArrayConfig) -> str:
         "tx_payload": device.tx.payload,
         "tx_valid": device.tx.valid,
         "tx_ready": device.tx.ready,
-        "busy": device.busy,
+        "idle": device.idle,
     }
     return to_verilog(
         device,

@@ -3,7 +3,8 @@
 //     board PARENT PORT QUIET [TRACE]
 //
 // PARENT is the process whose end ends this one, PORT the port to listen on (0: any), QUIET the
-// number of cycles without a byte and without a run after which nothing can change any more.
+// number of cycles without a byte and without a request being served after which nothing can change
+// any more.
 // Standard output: "port N" at the start, "cycles N seconds S" at the end.
 
 #include <arpa/inet.h>
@@ -172,7 +173,7 @@ class Device {
 #endif
     }
 
-    // One clock cycle; true if something moved or a run is in progress.
+    // One clock cycle; true if something moved or a request is being served.
     bool cycle(Line &line) {
         top_.rx_valid = line.has_byte();
         if (top_.rx_valid) top_.rx_payload = line.byte();
@@ -182,10 +183,10 @@ class Device {
         const bool gave = top_.tx_valid && top_.tx_ready;
         if (took) line.take_byte();
         if (gave) line.put_byte(top_.tx_payload);
-        const bool busy = top_.busy;
+        const bool serves = !top_.idle;
         high();
         ++cycles_;
-        return took || gave || busy || top_.tx_valid;
+        return took || gave || serves || top_.tx_valid;
     }
 
     uint64_t cycles() const { return cycles_; }

@@ -69,6 +69,7 @@ class CommandExecutor(wiring.Component):
     start, program, layers, results_at : begin a run
     busy : it goes on; high from the cycle after `start`
     finish : strobe at its end, to keep its cycles
+    idle : nothing is being served
     """
 
     def __init__(self, config: ArrayConfig) -> None:
@@ -91,6 +92,7 @@ class CommandExecutor(wiring.Component):
                 "results_at": Out(16),
                 "busy": In(1),
                 "finish": Out(1),
+                "idle": Out(1),
             }
         )
         self._request = Signal(_Request)
@@ -123,7 +125,8 @@ class CommandExecutor(wiring.Component):
             self.host.request.payload.address.eq(self._request.address),
             self.host.request.payload.data.eq(self._word),
         ]
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & self.told & ~self.i.valid)
             self._accept(m)
             self._check(m)
             self._take_data(m)

@@ -26,7 +26,7 @@ class Link(wiring.Component):
     Members
     -------
     rx, tx : bytes of the line
-    host, targets, start, program, layers, results_at, busy, finish : as `CommandExecutor`
+    host, targets, start, program, layers, results_at, busy, finish, idle : as `CommandExecutor`
     abort : strobe, a session begins: what runs is stopped
     """
 
@@ -45,6 +45,7 @@ class Link(wiring.Component):
                 "abort": Out(1),
                 "busy": In(1),
                 "finish": Out(1),
+                "idle": Out(1),
             }
         )
 
@@ -78,5 +79,6 @@ class Link(wiring.Component):
             self.finish.eq(executor.finish),
             self.abort.eq(queue.reset),
             executor.busy.eq(self.busy),
+            self.idle.eq(executor.idle),
         ]
         return m
