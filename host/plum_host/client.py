@@ -111,14 +111,17 @@ class DeviceClient:
     ----------
     transport : the way to the device
     timeout : seconds of silence before the device is asked again; after four of them it is given up
+    limit : seconds that one request, so a run, may take
     """
 
-    def __init__(self, transport: Transport, timeout: float) -> None:
+    def __init__(self, transport: Transport, timeout: float, limit: float = 300.0) -> None:
         self.transport = transport
         self.counts = LinkCounts()
         #: Sessions begun: where a new one was, what the device holds is not known.
         self.sessions = 0
         self._timeout = timeout
+        self._limit = limit
+        self._answered_at = 0.0  # or when the first of those unanswered was sent
         #: Largest body; what every device takes, until this one was asked.
         self.packet_bytes = 64
         self._room = 128
@@ -131,6 +134,7 @@ class DeviceClient:
         self._used = 0  # places of `_sent` in the device's queue
         self._replies = 0  # bytes that `_sent` will be answered with
         self._heard = 0.0
+        self._unheard = 0  # probes since
         self._probe_at = 0.0
         self._probe_after = _FIRST_PROBE
         self._rtt: float | None = None
@@ -221,24 +225,17 @@ class DeviceClient:
             while self._take(self.transport.now()):
                 pass
 
-    def wait(self, ticket: Ticket, limit: float | None = None) -> bytes:
+    def wait(self, ticket: Ticket) -> bytes:
         """Words that the request was answered with, once it is.
 
         Raises
         ------
-        DeviceTimeoutError : none came in `limit` seconds although the device answers otherwise;
+        DeviceTimeoutError : nothing was answered for `limit` seconds although the device is there:
             what it runs was stopped
         """
-        end = None if limit is None else self.transport.now() + limit
         with _Guard(self):
             while ticket.answer is None:
-                if end is not None and self.transport.now() >= end:
-                    self.reset()
-                    raise DeviceTimeoutError(
-                        f"{self.transport.name}: the run did not end within {limit:g} s; it was "
-                        "stopped"
-                    )
-                self._pump(end)
+                self._pump()
         return ticket.answer
 
     def join(self, tickets: Iterable[Ticket]) -> bytes:
@@ -269,7 +266,7 @@ class DeviceClient:
             self.transport.send(body)
             self.counts.sent += 1
             deadline = self.transport.now() + self._timeout
-            while True:
+            while self.transport.now() < deadline:
                 try:
                     answer = self.transport.receive(deadline)
                 except DamagedPacketError:
@@ -327,6 +324,7 @@ class DeviceClient:
             self._next = (self._next + 1) & 0xFF
             if not self._sent:
                 self._touch()
+                self._answered_at = self._heard
             self._sent.append(ticket)
             self._used += ticket.places
             self._replies += ticket.reply_bytes
@@ -347,10 +345,17 @@ class DeviceClient:
 
     # ---- receiving -------------------------------------------------------------------------------
 
-    def _pump(self, end: float | None = None) -> None:
-        """Wait for a packet, up to `end`, or until it is time to ask how far the device is."""
-        until = self._probe_at if end is None else min(end, self._probe_at)
-        if not self._take(until) and self.transport.now() >= self._probe_at:
+    def _pump(self) -> None:
+        """Wait for a packet, or until it is time to ask how far the device is."""
+        late = self._answered_at + self._limit
+        if self.transport.now() >= late:
+            self.reset()
+            raise DeviceTimeoutError(
+                f"{self.transport.name}: the run did not end within {self._limit:g} s; it was "
+                "stopped"
+            )
+        self._take(min(self._probe_at, late))
+        if self.transport.now() >= self._probe_at:
             self._probe()
         self._send_waiting()
 
@@ -471,15 +476,17 @@ class DeviceClient:
         ticket = self._sent.popleft()
         self._used -= ticket.places
         self._replies -= ticket.reply_bytes
+        self._answered_at = self.transport.now()
         return ticket
 
     def _probe(self) -> None:
         """Ask the device how far it is; give it up after a while."""
         now = self.transport.now()
-        if now - self._heard > _ATTEMPTS * self._timeout:
+        if self._unheard >= _ATTEMPTS and now - self._heard > _ATTEMPTS * self._timeout:
             raise self._silent(self._sent[0].op.name if self._sent else "PING")
         self._probe_after = min(2 * self._probe_after, self._timeout)
         self._probe_at = now + self._probe_after
+        self._unheard += 1
         self.counts.probes += 1
         self.counts.sent += 1
         self.transport.send(struct.pack("<BB", self._next, Op.PING | self._tag << 4))
@@ -493,6 +500,7 @@ class DeviceClient:
     def _touch(self) -> None:
         """The device was heard: a while from now it is time to ask."""
         self._heard = self.transport.now()
+        self._unheard = 0
         guess = _FIRST_PROBE if self._rtt is None else max(_LEAST_PROBE, 4 * self._rtt)
         self._probe_after = min(guess, self._timeout)
         self._probe_at = self._heard + self._probe_after

@@ -77,13 +77,11 @@ class Runner:
     ----------
     client : of the device
     bundle : the network; made for this device's array
-    run_timeout : seconds that one run may take
     """
 
-    def __init__(self, client: DeviceClient, bundle: Bundle, run_timeout: float) -> None:
+    def __init__(self, client: DeviceClient, bundle: Bundle) -> None:
         self.client = client
         self.bundle = bundle
-        self._run_timeout = run_timeout
         self._part: int | None = None  # that the device's memories hold
         self._verified: set[int] = set()
         self._session = client.sessions
@@ -123,7 +121,7 @@ class Runner:
     def finish(self, flight: Flight) -> tuple[Output, int]:
         """Output and cycles of an image, once they have come."""
         cycles = sum(
-            int.from_bytes(self.client.wait(run, self._run_timeout)[:4], "little")
+            int.from_bytes(self.client.wait(run)[:4], "little")
             for run in flight.runs
         )
         try:
@@ -164,7 +162,7 @@ class Runner:
             before = self.counted.get(turn.part)
             self.counted[turn.part] = counted if before is None else before + counted
         for ticket in barrier:
-            client.wait(ticket, self._run_timeout)
+            client.wait(ticket)
 
     def _run(self, part: int, at: int, *, words: int = 0, runs: int = 1) -> Ticket:
         run = self.client.run(
@@ -184,7 +182,7 @@ class Runner:
         place = self._next_place % len(self._users)
         self._next_place = place + 1
         for ticket in self._users[place]:
-            self.client.wait(ticket, self._run_timeout)
+            self.client.wait(ticket)
         return place * self._place_words
 
     def _read(self, read: Read, at: int) -> tuple[Ticket, ...]:
@@ -193,7 +191,7 @@ class Runner:
 
     def _words(self, answers: Sequence[Answer]) -> list[bytes]:
         return [
-            b"".join(self.client.wait(ticket, self._run_timeout) for ticket in answer.tickets)[
+            b"".join(self.client.wait(ticket) for ticket in answer.tickets)[
                 answer.skip :
             ]
             for answer in answers

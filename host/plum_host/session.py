@@ -64,8 +64,7 @@ class Session:
     def __init__(
         self, transport: Transport, *, timeout: float = 2.0, run_timeout: float = 300.0
     ) -> None:
-        self._client = DeviceClient(transport, timeout)
-        self._run_timeout = run_timeout
+        self._client = DeviceClient(transport, timeout, run_timeout)
         self._runner: Runner | None = None
 
     @classmethod
@@ -135,7 +134,7 @@ class Session:
                 f"{bundle.manifest['digest']}); {self.name} has digest "
                 f"{identity.digest}: compile the network for that array"
             )
-        runner = Runner(self._client, bundle, self._run_timeout)
+        runner = Runner(self._client, bundle)
         runner.load()
         self._runner = runner
 
@@ -211,7 +210,7 @@ class Session:
             raise PlumHostError(f"runs is {runs}; it must be 1 to {1 << 15}")
         runner = self._loaded()
         with _Restarts(self):
-            answer = self._client.wait(runner.repeat(0, runs), self._run_timeout)
+            answer = self._client.wait(runner.repeat(0, runs))
         return int.from_bytes(answer[:4], "little")
 
     # ---- counters and memories -------------------------------------------------------------------

@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from plum_host.protocol import Op
+from plum_hw.config import ArrayConfig
 from plum_hw.golden.device import GoldenDevice
 
 
-class BadLine:
-    """A device behind a line that damages, cuts and loses what goes over it, both ways."""
+class DeadLine:
+    """A device behind a line that carries nothing while `dead`."""
 
-    def __init__(self, device: GoldenDevice, seed: int, rate: float) -> None:
-        self._device, self._rng, self._rate = device, random.Random(seed), rate
-        self.faults = 0
-
-    def feed(self, data: bytes) -> bytes:
-        return self._spoil(self._device.feed(self._spoil(data)))
-
-    def _spoil(self, data: bytes) -> bytes:
-        if not data or self._rng.random() >= self._rate:
-            return data
-        self.faults += 1
-        place = self._rng.randrange(len(data))
-        kind = self._rng.choice(["lost", "cut", "flipped", "noise"])
-        if kind == "lost":
-            return b""
-        if kind == "cut":
-            return data[:place]
-        if kind == "noise":
-            return data[:place] + self._rng.randbytes(9) + data[place:]
-        return data[:place] + bytes([data[place] ^ 1 << self._rng.randrange(8)]) + data[place + 1 :]
-
-
-class Scripted:
-    """A device of which each call of `feed` is answered by the next function of a list."""
-
-    def __init__(self, *answers: Callable[[bytes], bytes]) -> None:
-        self._answers = list(answers)
+    def __init__(self, device: GoldenDevice) -> None:
+        self._device = device
+        self.dead = False
 
     def feed(self, data: bytes) -> bytes:
-        return self._answers.pop(0)(data) if self._answers else b""
+        return b"" if self.dead else self._device.feed(data)
+
+
+class EndlessDevice(GoldenDevice):
+    """A device on which a run does not end by itself while `endless`; what follows it waits."""
+
+    def __init__(self, config: ArrayConfig) -> None:
+        super().__init__(config)
+        self.endless = True
+        self.running = False
+
+    def _execute(self, body: bytes) -> bytes:
+        self.running |= self.endless and body[1] & 15 == Op.RUN
+        if not self.running:
+            return super()._execute(body)
+        self._answered -= 1  # and one is added
+        return b""
+
+    def _reset(self, sequence: int, session: int) -> bytes:
+        self.running = False
+        return super()._reset(sequence, session)
 
 
 class Server:

@@ -2,36 +2,77 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from plum_host.packets import PacketParser, encode
 from plum_host.protocol import (
-    BROADCAST,
     LAYER_COUNTERS,
-    MAGIC,
-    PROTOCOL_VERSION,
     SPACE_BYTES,
     Counter,
     Op,
     Space,
-    Status,
 )
+from plum_hw.config import ArrayConfig
+from plum_hw.golden.device import GoldenDevice
 
 
 @dataclass(frozen=True)
 class Write:
-    """A WRITE as it came."""
+    """A WRITE as it came; cluster None: all."""
 
     space: Space
-    cluster: int
+    cluster: int | None
     address: int
     words: int
 
 
-class MemoryDevice:
+class Memories:
+    """In place of a golden machine; see `MemoryDevice`."""
+
+    def __init__(self, clusters: int, words: int) -> None:
+        self.memories = [
+            {space: np.zeros(words * SPACE_BYTES[space], np.uint8) for space in Space}
+            for _ in range(clusters)
+        ]
+        self.writes: list[Write] = []
+        self.runs: list[int] = []
+        self.forgets: Space | None = None
+        self.counters: Any = self.memories[0][Space.COUNTER].view("<u4")
+
+    def write(self, space: Space, address: int, data: bytes, cluster: int | None) -> None:
+        begin = address * SPACE_BYTES[space]
+        self.writes.append(Write(space, cluster, address, len(data) // SPACE_BYTES[space]))
+        chosen = self.memories if cluster is None else [self.memories[cluster]]
+        for memory in chosen if space != self.forgets else ():
+            memory[space][begin : begin + len(data)] = np.frombuffer(data, np.uint8)
+
+    def read(self, space: Space, address: int, count: int, cluster: int) -> bytes:
+        size = SPACE_BYTES[space]
+        memory = self.memories[0 if space in (Space.RESULT, Space.COUNTER) else cluster]
+        return memory[space][address * size : (address + count) * size].tobytes()
+
+    def run(self, program: int, layers: int, results_at: int) -> None:
+        assert program == 0
+        self.runs.append(layers)
+        first = [memory[Space.CODE].view("<u4")[0] for memory in self.memories]
+        for memory, value in zip(self.memories, first, strict=True):
+            memory[Space.ACTIVATION] += np.uint8(value)
+        results = self.memories[0][Space.RESULT].view("<u4")
+        sums = sum(memory[Space.ACTIVATION][: len(results)] for memory in self.memories)
+        results[results_at:] = sums[: len(results) - results_at]
+        cycles = int(first[0]) + np.arange(layers)
+        self.counters[Counter.CYCLES] = cycles.sum()
+        self.counters[Counter.BEATS] = cycles.sum() - layers
+        self.counters[LAYER_COUNTERS : LAYER_COUNTERS + layers] = cycles
+
+    def keep_cycles(self, results_at: int) -> None:
+        results = self.memories[0][Space.RESULT].view("<u4")
+        results[results_at - 1] = self.counters[Counter.CYCLES]
+
+
+class MemoryDevice(GoldenDevice):
     """Serves every request as a device does, and keeps a list of what it was asked to write.
 
     A run adds code word 0 of each cluster to all its activations; layer i of it takes word 0 of
@@ -45,58 +86,31 @@ class MemoryDevice:
     """
 
     def __init__(self, digest: str, clusters: int, words: int = 256) -> None:
-        self._identity = MAGIC + bytes([PROTOCOL_VERSION, clusters]) + bytes.fromhex(digest)
-        self._identity += (1040).to_bytes(2, "little")
-        self.memories = [
-            {space: np.zeros(words * SPACE_BYTES[space], np.uint8) for space in Space}
-            for _ in range(clusters)
-        ]
-        self.writes: list[Write] = []
-        self.runs: list[int] = []
-        self.forgets: Space | None = None
-        self._parser = PacketParser(1040)
+        config = ArrayConfig(name="memories", clusters=clusters)
+        super().__init__(config)
+        self._identity = self._identity.replace(
+            bytes.fromhex(config.digest), bytes.fromhex(digest)
+        )
+        self._words = {space: words for space in Space}
+        self.machine: Any = Memories(clusters, words)
+        #: Requests that were carried out.
+        self.served: list[Op] = []
 
-    def feed(self, data: bytes) -> bytes:
-        answers = []
-        for body in self._parser.feed(data):
-            assert body is not None
-            answers.append(body[:1] + bytes([Status.OK]) + self._serve(body[1], body[2:]))
-        return b"".join(encode(answer) for answer in answers)
+    @property
+    def memories(self) -> list[dict[Space, Any]]:
+        """Of each cluster."""
+        return self.machine.memories
 
-    def _serve(self, op: int, arguments: bytes) -> bytes:
-        if op == Op.IDENTIFY:
-            return self._identity
-        if op == Op.WRITE:
-            number, cluster, address = struct.unpack_from("<BBI", arguments)
-            space = Space(number)
-            data = np.frombuffer(arguments[6:], np.uint8)
-            begin = address * SPACE_BYTES[space]
-            self.writes.append(Write(space, cluster, address, len(data) // SPACE_BYTES[space]))
-            chosen = self.memories if cluster == BROADCAST else [self.memories[cluster]]
-            for memory in chosen if space != self.forgets else ():
-                memory[space][begin : begin + len(data)] = data
-        if op == Op.READ:
-            number, cluster, address, count = struct.unpack("<BBIH", arguments)
-            size = SPACE_BYTES[Space(number)]
-            memory = self.memories[cluster][Space(number)]
-            return memory[address * size : (address + count) * size].tobytes()
-        if op == Op.RUN:
-            address, layers = struct.unpack("<HH", arguments)
-            assert address == 0
-            return self._run(layers)
-        return b""
+    @property
+    def writes(self) -> list[Write]:
+        """What was written."""
+        return self.machine.writes
 
-    def _run(self, layers: int) -> bytes:
-        self.runs.append(layers)
-        first = [memory[Space.CODE].view("<u4")[0] for memory in self.memories]
-        for memory, value in zip(self.memories, first, strict=True):
-            memory[Space.ACTIVATION] += np.uint8(value)
-        device = self.memories[0]
-        results = device[Space.RESULT].view("<u4")
-        results[:] = sum(memory[Space.ACTIVATION][: len(results)] for memory in self.memories)
-        cycles = int(first[0]) + np.arange(layers)
-        counters = device[Space.COUNTER].view("<u4")
-        counters[Counter.CYCLES] = cycles.sum()
-        counters[Counter.BEATS] = cycles.sum() - layers
-        counters[LAYER_COUNTERS : LAYER_COUNTERS + layers] = cycles
-        return struct.pack("<IH", cycles.sum(), 0)
+    @property
+    def runs(self) -> list[int]:
+        """Layers of the runs."""
+        return self.machine.runs
+
+    def _serve(self, body: bytes) -> bytes:
+        self.served.append(Op(body[1] & 15))
+        return super()._serve(body)

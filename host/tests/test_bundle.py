@@ -36,6 +36,7 @@ CONFIG = {
     "result_depth": 32,
     "layer_counters": 64,
     "packet_bytes": 1040,
+    "queue_bytes": 4096,
 }
 MEMORIES = ("code", "table")
 #: Keys that `Bundle.build` adds to a manifest.

@@ -6,7 +6,7 @@ from cobs import cobs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plum_host.packets import END, PacketParser, decode, encode, frame_bytes
+from plum_host.packets import END, Damaged, PacketParser, checksum, decode, encode, frame_bytes
 
 LIMIT = 300
 bodies = st.binary(max_size=LIMIT) | st.integers(0, LIMIT).map(bytes)
@@ -25,13 +25,13 @@ def test_a_packet_comes_back(body: bytes) -> None:
 def test_a_changed_byte_is_noticed(body: bytes, place: int, change: int) -> None:
     frame = bytearray(encode(body)[:-1])
     frame[place % len(frame)] ^= change
-    assert decode(bytes(frame)) is None
+    assert isinstance(decode(bytes(frame)), Damaged)
 
 
 @given(st.binary())
-def test_any_frame_decodes_to_a_body_or_none(frame: bytes) -> None:
+def test_any_frame_decodes_to_a_body_or_is_damaged(frame: bytes) -> None:
     body = decode(frame)
-    if body is not None:
+    if isinstance(body, bytes):
         assert cobs.decode(frame) == body + zlib.crc32(body).to_bytes(4, "little")
 
 
@@ -61,4 +61,10 @@ def test_a_packet_without_end_is_damaged_once_and_takes_no_memory() -> None:
     for _ in range(1000):
         assert parser.feed(b"x" * 1000) == []
         assert len(parser._frame) <= frame_bytes(LIMIT)
-    assert parser.feed(END + encode(b"good")) == [None, b"good"]
+    assert parser.feed(END + encode(b"good")) == [Damaged(b""), b"good"]
+
+
+@given(bodies, st.binary(min_size=1, max_size=40))
+def test_hidden_bytes_are_in_the_checksum_alone(body: bytes, hidden: bytes) -> None:
+    found = decode(encode(body, hidden)[:-1])
+    assert found == Damaged(body + checksum(body + hidden))

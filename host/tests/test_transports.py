@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 import time
@@ -65,19 +66,21 @@ class Terminal:
         self.port = os.ttyname(other)
         self._other = other
         self._device = GoldenDevice(TINY)
+        self._closing = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
-        try:
-            while data := os.read(self._end, 4096):
-                answer = self._device.feed(data)
-                while answer:
-                    answer = answer[os.write(self._end, answer) :]
-        except OSError:
-            pass  # the terminal was closed
+        while not self._closing:
+            if not select.select([self._end], [], [], 0.05)[0]:
+                continue
+            answer = self._device.feed(os.read(self._end, 4096))
+            while answer:
+                answer = answer[os.write(self._end, answer) :]
 
     def close(self) -> None:
+        self._closing = True
+        self._thread.join()
         os.close(self._other)
         os.close(self._end)
 

@@ -80,10 +80,12 @@ class StreamTransport(Transport):
 
     def receive(self, deadline: float) -> bytes:
         while not self._packets:
+            # What is there already is taken even if it is late.
             left = deadline - self.now()
-            if left <= 0:
+            data = self.read_bytes(max(0.0, left))
+            self._packets.extend(self._parser.feed(data))
+            if not self._packets and left <= 0:
                 raise DeviceTimeoutError(f"{self.name}: no answer in time")
-            self._packets.extend(self._parser.feed(self.read_bytes(left)))
         packet = self._packets.popleft()
         if isinstance(packet, Damaged):
             raise DamagedPacketError(f"{self.name}: a damaged packet arrived", packet.packet)
