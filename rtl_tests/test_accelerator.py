@@ -15,7 +15,15 @@ import serial
 
 from plum_host.bundle import Bundle
 from plum_host.packets import encode
-from plum_host.protocol import BROADCAST, LAYER_COUNTERS, SPACE_BYTES, Op, Space
+from plum_host.protocol import (
+    BROADCAST,
+    LAYER_COUNTERS,
+    PROTOCOL_VERSION,
+    SPACE_BYTES,
+    Op,
+    Reason,
+    Space,
+)
 from plum_host.steps import turns
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import ArrayConfig
@@ -34,32 +42,39 @@ CONFIG = ArrayConfig(
     result_depth=16,
     layer_counters=16,
     packet_bytes=256,
+    queue_bytes=512,
 )
 
 
-def write(space: Space, cluster: int, address: int, data: bytes) -> list[bytes]:
+Request = tuple[int, bytes]  # opcode, and what follows it
+
+
+def place(space: Space, cluster: int, address: int, count: int) -> bytes:
+    return struct.pack("<BBHH", space, cluster, address, count)
+
+
+def write(space: Space, cluster: int, address: int, data: bytes) -> list[Request]:
     """WRITE requests."""
     size = SPACE_BYTES[space]
     step = (CONFIG.packet_bytes - 8) // size * size
+    parts = [(start // size, data[start : start + step]) for start in range(0, len(data), step)]
     return [
-        struct.pack("<BBBBI", 1, Op.WRITE, space, cluster, address + start // size)
-        + data[start : start + step]
-        for start in range(0, len(data), step)
+        (Op.WRITE, place(space, cluster, address + start, len(part) // size) + part)
+        for start, part in parts
     ]
 
 
-def read(space: Space, cluster: int, address: int, count: int) -> list[bytes]:
-    """READ requests."""
+def read(space: Space, cluster: int, address: int, count: int) -> list[Request]:
+    """READ requests, and the first as a CHECK."""
     step = (CONFIG.packet_bytes - 2) // SPACE_BYTES[space]
-    return [
-        struct.pack(
-            "<BBBBIH", 2, Op.READ, space, cluster, address + start, min(step, count - start)
-        )
+    places = [
+        place(space, cluster, address + start, min(step, count - start))
         for start in range(0, count, step)
     ]
+    return [(Op.READ, each) for each in places] + [(Op.CHECK, each) for each in places[:1]]
 
 
-def load(bundle: Bundle, part: int) -> list[bytes]:
+def load(bundle: Bundle, part: int) -> list[Request]:
     """Requests that write code and tables."""
     requests = []
     for space, words in ((Space.CODE, bundle.code), (Space.TABLE, bundle.table)):
@@ -68,62 +83,92 @@ def load(bundle: Bundle, part: int) -> list[bytes]:
     return requests
 
 
-def conversation(bundle: Bundle, image: np.ndarray) -> list[bytes]:
+def conversation(bundle: Bundle, image: np.ndarray) -> list[Request]:
     """Requests that run an image, part by part, and read all that came of it."""
     steps = list(bundle.steps)
     run = turns(bundle, image)
     turn = next(run)
     zeros = bytes(CONFIG.act_depth * CONFIG.groups * SPACE_BYTES[Space.ACTIVATION])
-    requests = [bytes([0, Op.IDENTIFY]), *write(Space.ACTIVATION, BROADCAST, 0, zeros)]
+    requests = [
+        (Op.READ, place(Space.IDENTITY, 0, 0, 8)),
+        *write(Space.ACTIVATION, BROADCAST, 0, zeros),
+    ]
+    results_at = 1
     while steps.pop(0):
         for each in turn.writes:
             requests += write(Space.ACTIVATION, each.cluster, each.address, each.data)
         layers = bundle.parts[turn.part]
         requests += load(bundle, turn.part)
-        requests.append(struct.pack("<BBHH", 3, Op.RUN, 0, layers))
+        arguments = struct.pack("<HHHH", 0, layers, 1, results_at)
+        requests.append((Op.RUN, place(Space.RESULT, 0, results_at - 1, 1) + arguments))
         requests += read(Space.COUNTER, 0, 0, LAYER_COUNTERS + layers)
         for each in turn.reads:
-            requests += read(each.space, each.cluster, each.address, each.words)
+            at = results_at if each.space == Space.RESULT else 0
+            requests += read(each.space, each.cluster, at + each.address, each.words)
         if not steps:
             return requests
         # Only the last step reads: what networks that fit the memories do.
         assert not turn.reads
         turn = run.send(())
+        results_at += 1
     raise AssertionError("a bundle without steps")
 
 
+class Line:
+    """A virtual board, and a golden device that is told the same."""
+
+    def __init__(self, opened: serial.SerialBase) -> None:
+        self.opened = opened
+        self.session = 0
+
+    def begin(self) -> None:
+        """A session, with memories of a golden device as they are after power-up."""
+        self.golden, self.session, self.number = GoldenDevice(CONFIG), self.session + 1, 1
+        reset = encode(struct.pack("<BBH", 0, Op.RESET, self.session))
+        self.golden.feed(reset)
+        self.opened.write(reset)
+        self.opened.read_until(encode(bytes([1, Reason.RESET, 0, 0, 0, 0, PROTOCOL_VERSION])))
+
+    def exchange(self, request: Request, planted: bytes | None = None) -> bool:
+        """Whether both answer alike; `planted`: what the golden device is told instead."""
+        op, rest = request
+        head = bytes([self.number, op])
+        self.number = self.number + 1 & 255
+        expected = self.golden.feed(encode(head + (planted or rest)))
+        self.opened.write(encode(head + rest))
+        return self.opened.read(len(expected)) == expected
+
+
 @pytest.fixture(scope="module")
-def line() -> Iterator[serial.SerialBase]:
+def line() -> Iterator[Line]:
     with VirtualBoard(CONFIG) as board, serial.serial_for_url(board.url, timeout=20) as opened:
-        yield opened
+        yield Line(opened)
 
 
 @pytest.mark.parametrize("seed", range(0, 600, 100))
-def test_networks_run_as_on_the_golden_device(line: serial.SerialBase, seed: int) -> None:
+def test_networks_run_as_on_the_golden_device(line: Line, seed: int) -> None:
     limits = {"max_layers": 4, "max_macs": 40_000, "max_width": 8, "max_channels": 8}
     while check_network(network := random_network(seed, **limits), CONFIG):
         seed += 1
     print("seed", seed)
     bundle = compile_network(network, CONFIG)
-    golden = GoldenDevice(CONFIG)
+    line.begin()
     for request in conversation(bundle, random_images(network, 1, seed)[0]):
-        expected = golden.feed(encode(request))
-        line.write(encode(request))
-        assert line.read(len(expected)) == expected
+        assert line.exchange(request)
 
 
-def test_another_weight_makes_another_conversation(line: serial.SerialBase) -> None:
+def test_another_weight_makes_another_conversation(line: Line) -> None:
     seed = 0
     while check_network(network := random_network(seed, max_macs=20_000), CONFIG):
         seed += 1
     bundle = compile_network(network, CONFIG)
-    golden, equal = GoldenDevice(CONFIG), []
+    equal = []
+    line.begin()
     # One beat less or more: a bit of the last mask word.
     code = load(bundle, 0)[: len(write(Space.CODE, 0, 0, bundle.code[0][0].tobytes()))]
     for request in conversation(bundle, random_images(network, 1, seed)[0]):
-        planted = request[:-1] + bytes([request[-1] ^ 0x5A]) if request == code[-1] else request
-        expected = golden.feed(encode(planted))
-        line.write(encode(request))
-        equal.append(line.read(len(expected)) == expected)
-        line.reset_input_buffer()
+        rest = request[1]
+        planted = rest[:-1] + bytes([rest[-1] ^ 0x5A]) if request == code[-1] else None
+        equal.append(line.exchange(request, planted))
+        line.opened.reset_input_buffer()
     assert not all(equal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -81,6 +82,12 @@ class VirtualBoard:
             return None
         cycles, seconds = self._simulated
         return cycles / seconds
+
+    def power_cycle(self) -> None:
+        """Take the device's power away for a moment: it begins anew, its memories are empty and
+        what was on the line is lost; the connection to the host stays, as a USB bridge's would.
+        """
+        self._process.send_signal(signal.SIGUSR1)
 
     def wait(self) -> None:
         """Until the board's process has ended."""

@@ -5,6 +5,7 @@
 // PARENT is the process whose end ends this one, PORT the port to listen on (0: any), QUIET the
 // number of cycles without a byte and without a request being served after which nothing can change
 // any more.
+// SIGUSR1 is a power cut: the device begins anew with empty memories, the client stays.
 // Standard output: "port N" at the start, "cycles N seconds S" at the end.
 
 #include <arpa/inet.h>
@@ -40,8 +41,10 @@ constexpr int kIdleMilliseconds = 200;
 constexpr size_t kBufferBytes = 1 << 16;
 
 volatile sig_atomic_t stopped = 0;
+volatile sig_atomic_t power_cut = 0;
 
 void stop(int) { stopped = 1; }
+void cut_power(int) { power_cut = 1; }
 
 [[noreturn]] void fail(const char *what) {
     std::fprintf(stderr, "virtual board: %s: %s\n", what, std::strerror(errno));
@@ -90,6 +93,11 @@ class Line {
     bool has_byte() const { return next_ < end_; }
     uint8_t byte() const { return received_[next_]; }
     void take_byte() { ++next_; }
+    // What was on its way to a device that has lost its power, or from it.
+    void lose_bytes() {
+        next_ = end_ = 0;
+        sending_.clear();
+    }
 
     // With nobody there, bytes are lost, as on a line.
     bool has_room() const { return client_ < 0 || sending_.size() < kBufferBytes; }
@@ -229,27 +237,39 @@ int main(int argc, char **argv) {
     struct sigaction action {};
     action.sa_handler = stop;
     ::sigaction(SIGTERM, &action, nullptr);
+    action.sa_handler = cut_power;
+    ::sigaction(SIGUSR1, &action, nullptr);
     // A Ctrl-C at the terminal is meant for the parent, which says when to stop.
     ::signal(SIGINT, SIG_IGN);
 
     Line line(std::atoi(argv[2]));
     auto context = std::make_unique<VerilatedContext>();
-    Device device(context.get(), argc > 4 ? argv[4] : nullptr);
+    const char *trace = argc > 4 ? argv[4] : nullptr;
+    auto device = std::make_unique<Device>(context.get(), trace);
     std::printf("port %d\n", line.port());
     std::fflush(stdout);
 
     using Clock = std::chrono::steady_clock;
     Clock::duration simulated{};
     uint64_t quiet = 0;
+    uint64_t cycles = 0;  // of devices before a power cut
     while (!stopped && ::getppid() == parent) {
+        if (power_cut) {
+            power_cut = 0;
+            cycles += device->cycles();
+            device.reset();
+            context = std::make_unique<VerilatedContext>();
+            device = std::make_unique<Device>(context.get(), nullptr);
+            line.lose_bytes();
+        }
         const bool idle = quiet >= quiet_cycles && !line.has_byte();
         line.poll(idle ? kIdleMilliseconds : 0);
         if (idle && !line.has_byte()) continue;
         const auto begin = Clock::now();
-        for (uint64_t i = 0; i < kPollCycles; ++i) quiet = device.cycle(line) ? 0 : quiet + 1;
+        for (uint64_t i = 0; i < kPollCycles; ++i) quiet = device->cycle(line) ? 0 : quiet + 1;
         simulated += Clock::now() - begin;
     }
-    std::printf("cycles %llu seconds %.6f\n", static_cast<unsigned long long>(device.cycles()),
+    std::printf("cycles %llu seconds %.6f\n", static_cast<unsigned long long>(cycles + device->cycles()),
                 std::chrono::duration<double>(simulated).count());
     return 0;
 }

@@ -10,9 +10,10 @@ from amaranth.sim import Simulator
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.conductor import Conductor
 from plum_hw.gateware.link.cluster_router import ClusterRouter
-from plum_hw.gateware.link.host_port import IDENTITY_SPACE, read_cycles
+from plum_hw.gateware.link.host_port import read_cycles
 from plum_hw.gateware.records import Records
 from plum_hw.layouts import (
+    IDENTITY_BYTES,
     LAYER_COUNTERS,
     SPACE_BYTES,
     Counter,
@@ -114,8 +115,8 @@ def test_router_carries_each_access_to_the_clusters_meant(seed: int) -> None:
             assert got == fixed.get(Space(space), model.get((cluster, space, address)))
         known = b""
         context.set(response.ready, 1)
-        for address in range(3):
-            await ask(context, IDENTITY_SPACE, rng.randrange(8), address, 0, 0)
+        for address in range(IDENTITY_BYTES // 8):
+            await ask(context, Space.IDENTITY, rng.randrange(8), address, 0, 0)
             (got,) = await context.tick().sample(response.payload).until(response.valid)
             known += got.to_bytes(8, "little")
         assert known == identity(CONFIG)
@@ -212,10 +213,12 @@ def test_records_hold_results_and_counters(seed: int) -> None:
                 counts = [count + bit for count, bit in zip(counts, bits, strict=True)]
             address, word = rng.randrange(24), rng.getrandbits(32)
             lanes = [word >> 8 * lane & 255 for lane in range(4)] + [rng.randrange(256)] * 4
+            base = rng.choice([0, 0, 1, 7, 19])
+            context.set(records.results_at, base)
             entry = {"enable": 1, "address": address, "data": lanes, "result": rng.randrange(2)}
             context.set(records.bus, entry)
-            if entry["result"] and address < CONFIG.result_depth:
-                results[address], taken = word, taken + 1
+            if entry["result"] and base + address < CONFIG.result_depth:
+                results[base + address], taken = word, taken + 1
             index, cycles = rng.randrange(20), rng.getrandbits(32)
             done = rng.randrange(2)
             context.set(records.layer_index, index)
@@ -229,7 +232,11 @@ def test_records_hold_results_and_counters(seed: int) -> None:
         for event in records.events:
             context.set(event, {})
         context.set(records.cycles, 77)
+        context.set(records.results_at, 5)
+        context.set(records.finish, 1)
+        results[4] = 77
         await context.tick()
+        context.set(records.finish, 0)
         await context.tick()
         assert context.get(records.results) == taken % (1 << len(records.results))
         for address, word in results.items():
