@@ -231,7 +231,7 @@ def space_words(config: ArrayConfig) -> dict[Space, int]:
 
 def identity(config: ArrayConfig, clock_hz: int = 0) -> bytes:
     """Content of the IDENTITY space; `clock_hz` of the array's clock, 0 where nobody said."""
-    values = {
+    values: dict[str, bytes | int] = {
         "magic": MAGIC,
         "version": PROTOCOL_VERSION,
         "clusters": config.clusters,

@@ -169,9 +169,7 @@ class DeviceClient:
         """Submit reads of `count` words; `join` gives their bytes."""
         step = (self.packet_bytes - 2) // SPACE_BYTES[space]
         return [
-            self.submit(
-                Ticket(Op.READ, space, cluster, address + start, min(step, count - start))
-            )
+            self.submit(Ticket(Op.READ, space, cluster, address + start, min(step, count - start)))
             for start in range(0, count, step)
         ]
 

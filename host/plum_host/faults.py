@@ -1,4 +1,4 @@
-"""Lines that fail on purpose, at seeded rates: for tests, and to see what a way to a device takes."""
+"""Lines that fail on purpose, at seeded rates."""
 
 from __future__ import annotations
 

@@ -120,10 +120,7 @@ class Runner:
 
     def finish(self, flight: Flight) -> tuple[Output, int]:
         """Output and cycles of an image, once they have come."""
-        cycles = sum(
-            int.from_bytes(self.client.wait(run)[:4], "little")
-            for run in flight.runs
-        )
+        cycles = sum(int.from_bytes(self.client.wait(run)[:4], "little") for run in flight.runs)
         try:
             flight.turns.send(self._words(flight.answers))
         except StopIteration as end:
@@ -191,9 +188,7 @@ class Runner:
 
     def _words(self, answers: Sequence[Answer]) -> list[bytes]:
         return [
-            b"".join(self.client.wait(ticket) for ticket in answer.tickets)[
-                answer.skip :
-            ]
+            b"".join(self.client.wait(ticket) for ticket in answer.tickets)[answer.skip :]
             for answer in answers
         ]
 
@@ -251,9 +246,7 @@ class Runner:
         for (space, cluster, _), ticket in checks:
             if self.client.wait(ticket) == b"":
                 continue
-            held = self.client.join(
-                self.client.read(space, cluster, ticket.address, ticket.count)
-            )
+            held = self.client.join(self.client.read(space, cluster, ticket.address, ticket.count))
             wrong = np.flatnonzero(
                 np.frombuffer(held, "<u4") != np.frombuffer(ticket.expected, "<u4")
             )

@@ -60,7 +60,8 @@ class Memories:
         for memory, value in zip(self.memories, first, strict=True):
             memory[Space.ACTIVATION] += np.uint8(value)
         results = self.memories[0][Space.RESULT].view("<u4")
-        sums = sum(memory[Space.ACTIVATION][: len(results)] for memory in self.memories)
+        held = [memory[Space.ACTIVATION][: len(results)] for memory in self.memories]
+        sums = np.sum(held, axis=0)
         results[results_at:] = sums[: len(results) - results_at]
         cycles = int(first[0]) + np.arange(layers)
         self.counters[Counter.CYCLES] = cycles.sum()
@@ -88,9 +89,7 @@ class MemoryDevice(GoldenDevice):
     def __init__(self, digest: str, clusters: int, words: int = 256) -> None:
         config = ArrayConfig(name="memories", clusters=clusters)
         super().__init__(config)
-        self._identity = self._identity.replace(
-            bytes.fromhex(config.digest), bytes.fromhex(digest)
-        )
+        self._identity = self._identity.replace(bytes.fromhex(config.digest), bytes.fromhex(digest))
         self._words = {space: words for space in Space}
         self.machine: Any = Memories(clusters, words)
         #: Requests that were carried out.

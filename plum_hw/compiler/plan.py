@@ -156,12 +156,12 @@ class _Planner:
         """What concerns the network as a whole."""
         network, config = self.network, self.config
         results = network.shape_of(network.output)[0]
-        if network.gives_logits and results > config.result_depth:
+        if network.gives_logits and results >= config.result_depth:
             self.problems.append(
                 Problem(
                     network.output,
-                    f"it gives {results} results and the array holds {config.result_depth}",
-                    f"use an array with result_depth {results} or more",
+                    f"it gives {results} results and the array holds {config.result_depth - 1}",
+                    f"use an array with result_depth {results + 1} or more",
                 )
             )
         for name in (network.input.name, *(layer.name for layer in network.layers)):

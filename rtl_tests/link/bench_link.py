@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 import struct
 from typing import Any
 
@@ -162,7 +161,7 @@ class Setup:
             await self.bench.settle(2 * _RUN_CYCLES)
 
     def request(self, op: Op, *place: int, data: bytes = b"") -> bytes:
-        """A request under the number that is due. *place*: space, cluster, address, count"""
+        """A request under the number that is due; `place`: space, cluster, address, count."""
         body = struct.pack("<BBBBHH", self.sequence, op | self.rng.randrange(16) << 4, *place)
         self.sequence = self.sequence + 1 & 255
         return body + data

@@ -90,7 +90,9 @@ class Setup:
         content = checked(body)
         if spoil:
             place = self.rng.randrange(len(content))
-            content = bytes(b ^ (i == place) << self.rng.randrange(8) for i, b in enumerate(content))
+            content = bytes(
+                b ^ (i == place) << self.rng.randrange(8) for i, b in enumerate(content)
+            )
         before = self.model.session
         reason = self.model.judge(body, mark == END and not spoil, room)
         self.notices.received.clear()

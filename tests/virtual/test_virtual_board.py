@@ -240,12 +240,17 @@ def test_a_power_cut_in_mid_stream_gives_an_error_and_no_wrong_result() -> None:
     with VirtualBoard(TINY) as board, Session.open(board.url) as session:
         session.load(bundle)
         seen = 0
-        with pytest.raises(DeviceRestartedError, match="was restarted: load the network again"):
+
+        def watch() -> None:
+            nonlocal seen
             for result in session.stream(images):
                 assert np.array_equal(result.output, expected[result.number])
                 seen += 1
                 if seen == 7:
                     board.power_cycle()
+
+        with pytest.raises(DeviceRestartedError, match="was restarted: load the network again"):
+            watch()
         assert 7 <= seen < len(images)
         with pytest.raises(PlumHostError, match="no bundle is loaded"):
             session.run(images)

@@ -6,7 +6,7 @@ TAG_BITS = 4
 
 
 class Notice(data.Struct):
-    """Why a packet was not queued: `reason` is a `plum_host.protocol.Reason` without its top bit."""
+    """Why a packet was not queued; `reason` has the low bits of a `plum_host.protocol.Reason`."""
 
     reason: 3
     tag: TAG_BITS
