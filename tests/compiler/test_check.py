@@ -76,7 +76,7 @@ def test_results_and_bits():
     net = Builder((4, 4, 4))
     net.dense(20)
     layer, what, _ = problem(net.network(), array(result_depth=16))
-    assert (layer, what) == ("dense0", "it gives 20 results and the array holds 16")
+    assert (layer, what) == ("dense0", "it gives 20 results and the array holds 15")
     net = Builder((1, 4, 4), bits=8)
     net.conv(2, out_bits=7)
     problems = check_network(net.network(), array(act_bits=6))
