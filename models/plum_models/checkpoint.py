@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from plum_models.errors import ModelError
-from plum_models.networks import NetworkConfig, ResidualNet
+from plum_models.networks import NetworkConfig, PlumNet
 
-FORMAT = "plum-checkpoint-1"
+FORMAT = "plum-checkpoint-2"
 
 
 @dataclass
@@ -32,13 +32,13 @@ class Checkpoint:
     training: dict = field(default_factory=dict)
     path: Path = Path()
 
-    def build(self) -> ResidualNet:
+    def build(self) -> PlumNet:
         """The network with the checkpoint's weights, in evaluation mode."""
-        net = ResidualNet(self.network)
+        net = PlumNet(self.network)
         self.restore(net)
         return net.eval()
 
-    def restore(self, net: ResidualNet, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def restore(self, net: PlumNet, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Copy weights (and the optimizer's state) into place; any mismatch is an error."""
         own = net.state_dict()
         found = {k[6:]: v for k, v in self.tensors.items() if k.startswith("model.")}
@@ -54,7 +54,7 @@ class Checkpoint:
         if optimizer is not None:
             self._restore_optimizer(net, optimizer)
 
-    def _restore_optimizer(self, net: ResidualNet, optimizer: torch.optim.Optimizer) -> None:
+    def _restore_optimizer(self, net: PlumNet, optimizer: torch.optim.Optimizer) -> None:
         for name, parameter in net.named_parameters():
             prefix = f"optimizer.{name}."
             state = {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
@@ -68,7 +68,7 @@ class Checkpoint:
 
 def save_checkpoint(
     path: Path,
-    net: ResidualNet,
+    net: PlumNet,
     *,
     optimizer: torch.optim.Optimizer | None = None,
     progress: dict | None = None,

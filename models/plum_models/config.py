@@ -13,41 +13,75 @@ from plum_models.errors import ModelError, check_types
 from plum_models.networks import NetworkConfig
 
 
+CHOICES = {
+    "optimizer": ("adam", "sgd"),
+    "schedule": ("cosine", "linear", "constant"),
+    "precision": ("float32", "bfloat16", "float16"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How to train.
 
-    *Parameters*: ``lr``: AdamW's peak, reached after ``warmup`` epochs, then half a cosine to zero;
-    ``weight_decay``, on weight matrices only; ``shift``, ``flip``: augmentation, pixels and mirror;
-    ``distill``: share of the teacher in the loss, at ``temperature``; ``threads`` of PyTorch (part
-    of the result to the last bit); ``evaluate_every``: epochs between looks at the test images,
-    which decide nothing; ``train_images``, ``test_images``: use only the first so many.
+    *Parameters*: ``data``, see `plum_models.datasets`; ``batch``: images a step, over all
+    processes; ``optimizer``: "adam" (AdamW) or "sgd" (``momentum``, Nesterov); ``lr``: the peak,
+    reached after ``warmup`` epochs, then by ``schedule`` to ``last_lr``; ``weight_decay``, on
+    weight matrices only; ``clip_norm`` of all gradients together, ``clip_latent`` of latent weights
+    after each step (0: off); ``precision`` of autocast (float16 needs a GPU and scales the loss);
+    ``shift``, ``flip``, ``jitter``: augmentation, pixels, mirror and colours; ``teacher``, ``start``:
+    trainings whose network teaches or is started from, by name, looked for in the folder of the
+    results and among the shipped ones; ``distill``: share of the teacher in the loss, at
+    ``temperature``; ``threads`` of PyTorch (part of the result to the last bit);
+    ``evaluate_every``: epochs between looks at the test images, which decide nothing;
+    ``train_images``, ``test_images``: use only the first so many (0: all).
     """
 
+    data: str = "fashion"
     epochs: int = 20
     batch: int = 128
+    optimizer: str = "adam"
+    momentum: float = 0.9
     lr: float = 2e-3
+    last_lr: float = 0.0
     warmup: float = 1.0
+    schedule: str = "cosine"
     weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    clip_latent: float = 0.0
     label_smoothing: float = 0.0
+    precision: str = "float32"
     shift: int = 1
     flip: bool = True
+    jitter: float = 0.0
+    teacher: str = ""
+    start: str = ""
     distill: float = 0.0
     temperature: float = 2.0
     seed: int = 0
     threads: int = 2
     evaluate_every: int = 1
-    train_images: int = 60_000
-    test_images: int = 10_000
+    train_images: int = 0
+    test_images: int = 0
 
     def __post_init__(self) -> None:
         check_types(self)
-        lows = {"epochs": 1, "batch": 2, "threads": 1, "evaluate_every": 1, "train_images": 1}
-        for name, low in {**lows, "test_images": 1, "shift": 0, "seed": 0, "warmup": 0}.items():
-            if getattr(self, name) < low:
+        lows = {"epochs": 1, "batch": 2, "threads": 1, "evaluate_every": 1}
+        zeros = ("shift", "seed", "warmup", "lr", "last_lr", "weight_decay", "clip_norm", "jitter")
+        for name in (*zeros, "clip_latent", "train_images", "test_images"):
+            lows[name] = 0
+        for name, low in lows.items():
+            if not getattr(self, name) >= low:
                 raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}")
         if not 0.0 <= self.distill <= 1.0:
             raise ValueError(f"distill must lie in 0..1, got {self.distill}")
+        if not 0.0 <= self.jitter < 1.0:
+            raise ValueError(f"jitter must lie in 0..1 (1 excluded), got {self.jitter}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
+                )
 
 
 def read_config(path: Path, overrides: list[str]) -> tuple[NetworkConfig, TrainConfig]:

@@ -14,39 +14,44 @@ import typer
 
 from plum_hw.errors import PlumError
 from plum_models.checkpoint import load_checkpoint
-from plum_models.data import Split, load_fashion, to_float
+from plum_models.data import Images, Split, to_float
+from plum_models.datasets import open_data
 from plum_models.errors import ModelError
-from plum_models.export import integer_logits, integer_network
-from plum_models.networks import ResidualNet
+from plum_models.export import integer_network
+from plum_models.integers import integer_logits
+from plum_models.networks import PlumNet
 from plum_models.runtime import keep_freed_memory
-
-#: Trained networks that come with the package, each with its figures.
-_SHIPPED = Path(__file__).parent / "checkpoints"
+from plum_models.shipped import shipped
 
 
-def _percent(right: int, split: Split) -> float:
+def _percent(right: int, split: Images) -> float:
     return 100.0 * right / len(split)
 
 
 @torch.no_grad()
-def float_top1(net: ResidualNet, split: Split, batch: int = 250) -> float:
+def float_top1(net: PlumNet, split: Images, batch: int = 250) -> float:
     """Top-1 in percent of the float network with fake quantization, evaluation mode."""
     was_training = net.training
     net.eval()
+    device = next(net.parameters()).device
     right = 0
     for start in range(0, len(split), batch):
-        logits = net(to_float(split.images[start : start + batch]))
+        images = to_float(split.pixels(start, start + batch).to(device))
+        logits = net(images.contiguous(memory_format=torch.channels_last)).cpu()
         right += int((logits.argmax(1) == split.labels[start : start + batch]).sum())
     net.train(was_training)
     return _percent(right, split)
 
 
 @torch.no_grad()
-def integer_top1(net: ResidualNet, split: Split) -> float:
+def integer_top1(net: PlumNet, split: Images, batch: int = 250) -> float:
     """Top-1 in percent of the exported integers, evaluated exactly."""
-    network = integer_network(net, size=split.images.shape[-1])
-    logits = integer_logits(network, split.images)
-    return _percent(int((logits.argmax(1) == split.labels).sum()), split)
+    network = integer_network(net)
+    right = 0
+    for start in range(0, len(split), batch):
+        logits = integer_logits(network, split.pixels(start, start + batch))
+        right += int((logits.argmax(1) == split.labels[start : start + batch]).sum())
+    return _percent(right, split)
 
 
 def load_samples(path: Path) -> Split:
@@ -59,24 +64,6 @@ def load_samples(path: Path) -> Split:
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels):
         raise ModelError(f"{path}: images are {images.dtype} {images.shape}, labels {labels.shape}")
     return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
-
-
-def shipped(network: str, scheme: str) -> Path:
-    """The checkpoint that comes with the package. Raises `ModelError` with those there are."""
-    found = {}
-    for path in sorted(_SHIPPED.glob("*.json")):
-        entry = json.loads(path.read_text())
-        found[entry["network"], entry["scheme"].replace("_", "-")] = path.with_suffix(
-            ".safetensors"
-        )
-    try:
-        return found[network, scheme.replace("_", "-")]
-    except KeyError:
-        there = ", ".join(f"{name} in {each}" for name, each in found)
-        raise ModelError(
-            f"no trained network {network!r} in scheme {scheme!r} is shipped; there are {there}; "
-            "name a file with --checkpoint"
-        ) from None
 
 
 def main(

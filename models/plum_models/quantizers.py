@@ -1,4 +1,4 @@
-"""Weight and activation quantizers: exact forward, straight-through backward.
+"""Weight quantizers behind one interface: exact forward, straight-through backward.
 
 A weight quantizer is a module with two views of the same float ("latent") weight:
 
@@ -9,7 +9,8 @@ Both must agree: `forward(w) == codes(w).dequantize()`. Tests hold them to that.
 
 # Ref: PLUM (Kuhar, Jain, Tumanov, TMLR 2024, arXiv 2312.01581): signed binary, thresholds.
 # Ref: IR-Net (Qin et al., CVPR 2020, arXiv 1909.10788): Error Decay Estimator (EDE).
-# Ref: LSQ (Esser et al., ICLR 2020, arXiv 1902.08153): learned step of the activations.
+# Ref: XNOR-Net (Rastegari et al., ECCV 2016, arXiv 1603.05279): binary weights.
+# Ref: TTQ (Zhu et al., ICLR 2017, arXiv 1612.01064): ternary thresholds as a share of the maximum.
 """
 
 from __future__ import annotations
@@ -57,14 +58,27 @@ def filter_signs(filters: int, positive_share: float = 0.5) -> Tensor:
     return signs
 
 
+def region_signs(filters: int, inputs: int, region: int, positive_share: float) -> Tensor:
+    """Sign of each input channel of each filter, float [K, C], constant over blocks of `region`."""
+    blocks = inputs // region
+    row = filter_signs(blocks, positive_share)
+    rows = torch.stack([row.roll(k) for k in range(filters)])
+    return rows.repeat_interleave(region, 1)
+
+
 def ede_factors(epoch: float, epochs: float) -> tuple[float, float]:
     """EDE's (t, k) for epoch e of E: t = 0.1 * 10^((e/E) * log10(10/0.1)), k = max(1/t, 1)."""
     t = 0.1 * 10 ** ((epoch / epochs) * math.log10(10 / 0.1))
     return t, max(1 / t, 1.0)
 
 
+def straight_through(weight: Tensor, grad: Tensor) -> Tensor:
+    """PLUM's gradient of a latent weight: clamped to [-1, 1], zero where |W| > 1."""
+    return torch.where(weight.abs() <= 1.0, grad.clamp(-1.0, 1.0), 0.0)
+
+
 class _SignedBinary(torch.autograd.Function):
-    """{0, sign} by threshold; gradient clamped to [-1, 1], zero for |W| > 1, times EDE's factor."""
+    """{0, sign} by threshold; `straight_through`, times EDE's factor around the threshold."""
 
     @staticmethod
     def forward(
@@ -77,11 +91,27 @@ class _SignedBinary(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, signs, delta = ctx.saved_tensors
-        out = torch.where(weight.abs() <= 1.0, grad.clamp(-1.0, 1.0), 0.0)
+        out = straight_through(weight, grad)
         if ctx.ede is not None:
             t, k = ctx.ede
             out = out * (k * t * (1 - torch.tanh(t * (weight - signs * delta)) ** 2))
         return out, None, None, None
+
+
+class _Levels(torch.autograd.Function):
+    """-1 at W <= -delta, +1 at W >= delta (0 counts as positive), else 0; `straight_through`."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, delta: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return (weight >= delta).to(weight.dtype) - ((weight <= -delta) & (weight < delta)).to(
+            weight.dtype
+        )
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        return straight_through(weight, grad), None
 
 
 class _RoundToGrid(torch.autograd.Function):
@@ -110,6 +140,11 @@ class WeightQuantizer(nn.Module):
         raise NotImplementedError
 
 
+def _column(vector: Tensor, weight: Tensor) -> Tensor:
+    """One value per filter, shaped to spread over the weight."""
+    return vector.view((-1,) + (1,) * (weight.dim() - 1))
+
+
 class SignedBinaryQuantizer(WeightQuantizer):
     """Each filter one of {0, +1} or {0, -1}, as PLUM, with an optional learned offset per filter.
 
@@ -118,31 +153,51 @@ class SignedBinaryQuantizer(WeightQuantizer):
         positive: Wq = +1 if W >= +delta_k else 0
         negative: Wq = -1 if W <= -delta_k else 0
 
-    With `offset` the layer computes with Wq - sign * a_k, a_k learned and rounded to 1/256. On the
-    array that is one window sum shared by all filters (the `window` term of the network file).
+    With `region` C' > 0 a sign belongs to C' input channels of a filter, not to the whole filter:
+    of the blocks of all filters, counted filter after filter, every filter has the wanted share,
+    starting one block further on from filter to filter. Such filters have both signs: the array
+    runs them as ternary ones.
+
+    With `offset` the layer computes with Wq - sign * a_k, a_k learned and rounded to 1/256 (sign
+    is that of the filter, + with regions). On the array that is one window sum shared by all
+    filters (the `window` term of the network file). With `density` above 0 delta_k is not a share
+    of the maximum but what leaves that share of each region's weights effectual.
     There is no scale per filter: the batch norm behind the layer absorbs it.
 
-    Parameters: filters K; positive_share 0..1; threshold factor 0..1; offset, ede: on or off.
+    *Parameters*: ``filters`` K; ``inputs`` C, needed for regions; ``positive_share`` 0..1;
+    ``threshold`` factor 0..1; ``region`` channels of a block, 0 for the filter; ``offset``,
+    ``ede``: on or off; ``density`` 0 (by threshold) to 1.
     """
 
     def __init__(
         self,
         filters: int,
         *,
+        inputs: int = 0,
         positive_share: float = 0.5,
         threshold: float = 0.05,
+        region: int = 0,
         offset: bool = False,
         ede: bool = False,
+        density: float = 0.0,
     ) -> None:
         super().__init__()
         if not 0.0 <= positive_share <= 1.0:
             raise ValueError(f"positive_share must lie in 0..1, got {positive_share}")
         if not 0.0 <= threshold < 1.0:
             raise ValueError(f"threshold must lie in 0..1 (1 excluded), got {threshold}")
-        self.threshold = threshold
+        if not 0.0 <= density < 1.0:
+            raise ValueError(f"target_density must lie in 0..1 (1 excluded), got {density}")
+        if region < 0 or (region and inputs % region):
+            raise ValueError(f"region must be 0 or divide the {inputs} input channels: {region}")
+        self.threshold, self.region, self.target = threshold, region, density
         self.ede = ede
         self.ede_state: tuple[float, float] | None = ede_factors(0, 1) if ede else None
-        self.register_buffer("signs", filter_signs(filters, positive_share), persistent=False)
+        if region:
+            signs = region_signs(filters, inputs, region, positive_share)
+        else:
+            signs = filter_signs(filters, positive_share).view(filters, 1)
+        self.register_buffer("signs", signs, persistent=False)
         self.offset = nn.Parameter(torch.full((filters,), 0.5)) if offset else None
 
     def set_progress(self, epoch: float, epochs: float) -> None:
@@ -151,29 +206,44 @@ class SignedBinaryQuantizer(WeightQuantizer):
 
     @torch.no_grad()
     def calibrate(self, weight: Tensor) -> None:
-        """Start each offset at the filter's density: the filter's weights then sum to zero."""
+        """Start each offset at the filter's mean: the filter's weights then sum to zero."""
         if self.offset is not None:
-            self.offset.copy_(self.values(weight).abs().flatten(1).mean(1))
+            mean = self.values(weight).flatten(1).mean(1)
+            self.offset.copy_(mean if self.region else mean.abs())
 
-    def _column(self, vector: Tensor, weight: Tensor) -> Tensor:
-        return vector.view((-1,) + (1,) * (weight.dim() - 1))
+    def _signs(self, weight: Tensor) -> Tensor:
+        return self.signs.view(*self.signs.shape, *(1,) * (weight.dim() - 2))
+
+    @torch.no_grad()
+    def delta(self, weight: Tensor) -> Tensor:
+        """The threshold of each filter (with a density: of each region), to spread over it."""
+        if not self.target:
+            return _column(self.threshold * weight.flatten(1).abs().amax(1), weight)
+        blocks = self.signs.shape[1]
+        aligned = (weight * self._signs(weight)).reshape(len(weight), blocks, -1)
+        rank = max(1, round(self.target * aligned.shape[2]))
+        delta = aligned.topk(rank, dim=2).values[..., -1].clamp_min(torch.finfo(weight.dtype).tiny)
+        if blocks > 1:
+            delta = delta.repeat_interleave(self.region, 1)
+        return delta.view(*delta.shape, *(1,) * (weight.dim() - 2))
 
     def values(self, weight: Tensor) -> Tensor:
         """Wq alone, float, shape of the weight."""
-        delta = self.threshold * weight.detach().flatten(1).abs().amax(1)
-        signs, delta = self._column(self.signs, weight), self._column(delta, weight)
-        return _SignedBinary.apply(weight, signs, delta, self.ede_state)
+        return _SignedBinary.apply(
+            weight, self._signs(weight), self.delta(weight.detach()), self.ede_state
+        )
 
-    def rounded_offset(self) -> Tensor:
-        """a_k on its grid, float [K]; zeros when there is no learned offset."""
+    def signed_offset(self) -> Tensor:
+        """What is taken from each filter's codes, float [K], on its grid; 0 where none is learned."""
         if self.offset is None:
-            return torch.zeros_like(self.signs)
-        return _RoundToGrid.apply(self.offset, OFFSET_GRID)
+            return torch.zeros_like(self.signs[:, 0])
+        rounded = _RoundToGrid.apply(self.offset, OFFSET_GRID)
+        return rounded if self.region else self.signs[:, 0] * rounded
 
     def forward(self, weight: Tensor) -> Tensor:
         out = self.values(weight)
         if self.offset is not None:
-            out = out - self._column(self.signs * self.rounded_offset(), weight)
+            out = out - _column(self.signed_offset(), weight)
         return out
 
     @torch.no_grad()
@@ -181,10 +251,60 @@ class SignedBinaryQuantizer(WeightQuantizer):
         return WeightCodes(
             codes=self.values(weight).to(torch.int8),
             scale=torch.ones(weight.shape[0], dtype=torch.float64),
-            offset=(self.signs * self.rounded_offset()).double(),
-            scheme="signed_binary",
-            bits=1,
+            offset=self.signed_offset().double(),
+            scheme="ternary" if self.region else "signed_binary",
+            bits=2 if self.region else 1,
         )
+
+
+class _PlainQuantizer(WeightQuantizer):
+    """Values -1, 0, +1 by a threshold, scale 1 (the batch norm behind the layer absorbs it)."""
+
+    scheme: str
+    bits: int
+
+    def delta(self, weight: Tensor) -> Tensor:
+        """The threshold, to spread over the weight."""
+        raise NotImplementedError
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return _Levels.apply(weight, self.delta(weight.detach()))
+
+    @torch.no_grad()
+    def codes(self, weight: Tensor) -> WeightCodes:
+        zeros = torch.zeros(weight.shape[0], dtype=torch.float64)
+        return WeightCodes(
+            codes=self.forward(weight).to(torch.int8),
+            scale=torch.ones_like(zeros),
+            offset=zeros,
+            scheme=self.scheme,
+            bits=self.bits,
+        )
+
+
+class BinaryQuantizer(_PlainQuantizer):
+    """Wq = +1 if W >= 0 else -1."""
+
+    scheme, bits = "binary", 1
+
+    def delta(self, weight: Tensor) -> Tensor:
+        return torch.zeros((), dtype=weight.dtype, device=weight.device)
+
+
+class TernaryQuantizer(_PlainQuantizer):
+    """Wq = +1 if W >= delta_k, -1 if W <= -delta_k, else 0; delta_k = threshold * max|W[k]|."""
+
+    scheme, bits = "ternary", 2
+
+    def __init__(self, *, threshold: float = 0.05) -> None:
+        super().__init__()
+        if not 0.0 < threshold < 1.0:
+            raise ValueError(f"the threshold of ternary weights lies in 0..1, got {threshold}")
+        self.threshold = threshold
+
+    def delta(self, weight: Tensor) -> Tensor:
+        delta = _column(self.threshold * weight.flatten(1).abs().amax(1), weight)
+        return delta.clamp_min(torch.finfo(weight.dtype).tiny)  # a filter of zeros stays zero
 
 
 class _Symmetric(torch.autograd.Function):
@@ -229,70 +349,3 @@ class SymmetricQuantizer(WeightQuantizer):
             scheme="int",
             bits=self.bits,
         )
-
-
-class _Activation(torch.autograd.Function):
-    """step * (clamp(floor(x / step + 1/2) + zero, 0, 2^bits - 1) - zero), with LSQ's gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, step: Tensor, bits: int, zero: int) -> Tensor:
-        low, high = float(-zero), float(2**bits - 1 - zero)
-        scaled = x * (1 / step.to(x.dtype))
-        level = scaled.add(0.5).floor_().clamp_(low, high)
-        ctx.save_for_backward(scaled, level)
-        ctx.low, ctx.high, ctx.step_dtype = low, high, step.dtype
-        return level * step.to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        scaled, level = ctx.saved_tensors
-        # One fused pass: the gradient where low < x/step < high, else 0.
-        grad_x = torch.ops.aten.hardtanh_backward(grad, scaled, ctx.low, ctx.high)
-        # d/dstep: level - x/step inside the range, the saturated level outside it.
-        terms = torch.mul(grad, level).addcmul_(grad_x, scaled, value=-1.0)
-        grad_step = terms.sum(dtype=torch.float32) / math.sqrt(grad.numel() * max(ctx.high, 1.0))
-        return grad_x, grad_step.to(ctx.step_dtype).view(()), None, None
-
-
-class ActivationQuantizer(nn.Module):
-    """Unsigned activations of `bits` bits with a learned step; at zero point 0 it is the ReLU too.
-
-    With `zero_point` z > 0 (a shortcut, whose values may be negative) level z stands for 0.0 and
-    the range is step * (-z .. 2^bits - 1 - z). The step starts at the least squared error over the
-    first batch seen in training. The parameter is its base-2 logarithm, so that it stays positive
-    and one learning rate fits layers of any scale.
-    """
-
-    def __init__(self, bits: int = 8, *, zero_point: int = 0) -> None:
-        super().__init__()
-        if not 1 <= bits <= 8:
-            raise ValueError(f"activation bits must be 1 to 8, got {bits}")
-        if not 0 <= zero_point < 2**bits:
-            raise ValueError(f"zero point must lie in 0..{2**bits - 1}, got {zero_point}")
-        self.bits, self.zero_point = bits, zero_point
-        self.log2_step = nn.Parameter(torch.tensor(0.0))
-        self.register_buffer("calibrated", torch.tensor(False))
-
-    @torch.no_grad()
-    def calibrate(self, x: Tensor) -> None:
-        """Choose the step with the least squared error among fractions of the largest value."""
-        x = x.float()
-        ceiling = 2**self.bits - 1 - self.zero_point
-        target = x if self.zero_point else x.relu()
-        peak = max(float(target.abs().max()), 1e-6) / max(ceiling, 1)
-        errors = []
-        for sixteenths in range(1, 17):
-            step = torch.tensor(peak * sixteenths / 16, device=x.device)
-            out = _Activation.apply(x, step, self.bits, self.zero_point)
-            errors.append((float((out - target).square().mean()), float(step)))
-        self.log2_step.fill_(math.log2(min(errors)[1]))
-        self.calibrated.fill_(True)
-
-    def step(self) -> Tensor:
-        """Real value of one level, float []."""
-        return torch.exp2(self.log2_step)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and not self.calibrated:
-            self.calibrate(x)
-        return _Activation.apply(x, self.step(), self.bits, self.zero_point)

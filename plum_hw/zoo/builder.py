@@ -64,6 +64,10 @@ class Builder:
             output=self.layers[-1].name,
         )
 
+    def channels(self, name: str) -> int:
+        """Channels of a tensor."""
+        return int(self.values[name].shape[0])
+
     # ---- layers ----------------------------------------------------------------------------------
 
     def conv(
@@ -78,8 +82,13 @@ class Builder:
         residual: str | None = None,
         depthwise: bool = False,
         scheme: str | None = None,
+        signed: bool = False,
     ) -> str:
-        """A convolution, with 'same' padding by default."""
+        """A convolution, with 'same' padding by default.
+
+        ``signed``: its real values may be negative, which a trained network stores with a zero
+        point; the constants made here come from samples and need no mark.
+        """
         channels = self.values[source].shape[0]
         shape = (filters, 1 if depthwise else channels, *kernel)
         drawn = self._draw(name, shape, scheme)
