@@ -57,9 +57,7 @@ class ActivationQuantizer(nn.Module):
     parameter: the ratio of two steps is then a shift.
     """
 
-    def __init__(
-        self, bits: int = 8, *, zero_point: int = 0, power_of_two: bool = False
-    ) -> None:
+    def __init__(self, bits: int = 8, *, zero_point: int = 0, power_of_two: bool = False) -> None:
         super().__init__()
         if not 1 <= bits <= 8:
             raise ValueError(f"activation bits must be 1 to 8, got {bits}")

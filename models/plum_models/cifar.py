@@ -14,6 +14,7 @@ import pickle
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def _split(where: Path, images: NDArray[Any], labels: NDArray[Any], *, train: bo
     return Split(torch.from_numpy(shaped.copy()), torch.from_numpy(labels.astype(np.int64)))
 
 
-def _load_folder(folder: Path, suffix: str, *, train: bool) -> Split:
+def _load_folder(folder: Path, suffix: str, train: bool) -> Split:
     read: Callable[[Path], Any] = _read_binary if suffix else _read_python
     parts = [read(folder / f"{name}{suffix}") for name in _FILES[train]]
     images = np.concatenate([np.asarray(part[0]) for part in parts])
@@ -113,7 +114,7 @@ def _load_folder(folder: Path, suffix: str, *, train: bool) -> Split:
     return _split(folder, images, labels, train=train)
 
 
-def _load_jpeg(path: Path, *, train: bool) -> Split:
+def _load_jpeg(path: Path, train: bool) -> Split:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -148,16 +149,10 @@ def cifar10(path: Path | None = None) -> DataSet:
     candidates = [path] if path else [place / name for place in USUAL_PLACES for name in names]
     for place in candidates:
         if place.is_file() and place.suffix == ".npz":
-            return DataSet(
-                "CIFAR-10 (JPEG)", LABELS, lambda train, p=place: _load_jpeg(p, train=train)
-            )
+            return DataSet("CIFAR-10 (JPEG)", LABELS, partial(_load_jpeg, place))
         for folder in (place, *(place / name for name in names)):
             for suffix in ("", ".bin"):
                 if (folder / f"test_batch{suffix}").is_file():
-                    return DataSet(
-                        "CIFAR-10",
-                        LABELS,
-                        lambda train, f=folder, s=suffix: _load_folder(f, s, train=train),
-                    )
+                    return DataSet("CIFAR-10", LABELS, partial(_load_folder, folder, suffix))
     looked = path if path else " or ".join(str(place) for place in USUAL_PLACES)
     raise ModelError(f"no CIFAR-10 at {looked}: {WHERE}")

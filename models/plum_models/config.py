@@ -12,7 +12,6 @@ from pathlib import Path
 from plum_models.errors import ModelError, check_types
 from plum_models.networks import NetworkConfig
 
-
 CHOICES = {
     "optimizer": ("adam", "sgd"),
     "schedule": ("cosine", "linear", "constant"),
@@ -29,12 +28,12 @@ class TrainConfig:
     reached after ``warmup`` epochs, then by ``schedule`` to ``last_lr``; ``weight_decay``, on
     weight matrices only; ``clip_norm`` of all gradients together, ``clip_latent`` of latent weights
     after each step (0: off); ``precision`` of autocast (float16 needs a GPU and scales the loss);
-    ``shift``, ``flip``, ``jitter``: augmentation, pixels, mirror and colours; ``teacher``, ``start``:
-    trainings whose network teaches or is started from, by name, looked for in the folder of the
-    results and among the shipped ones; ``distill``: share of the teacher in the loss, at
+    ``shift``, ``flip``, ``jitter``: augmentation, pixels, mirror and colours; ``teacher`` and
+    ``start``: trainings whose network teaches or is started from, by name, looked for in the folder
+    of the results and among the shipped ones; ``distill``: share of the teacher in the loss, at
     ``temperature``; ``threads`` of PyTorch (part of the result to the last bit);
     ``evaluate_every``: epochs between looks at the test images, which decide nothing;
-    ``train_images``, ``test_images``: use only the first so many (0: all).
+    ``train_images``, ``test_images``: use only so many of each, spread over all (0: all).
     """
 
     data: str = "fashion"

@@ -22,13 +22,18 @@ class Augmenter(Protocol):
 class Images(Protocol):
     """One split of a data set."""
 
-    labels: Tensor
+    @property
+    def labels(self) -> Tensor:
+        """Classes, int64 [N]."""
 
     def __len__(self) -> int: ...
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape (C, H, W) of an image."""
+
+    def some(self, count: int) -> Images:
+        """`count` images spread over all, since sets may be sorted by class (0: all)."""
 
     def pixels(self, start: int, stop: int) -> Tensor:
         """Images `start` to `stop` as a network is tested on them, uint8 [N, C, H, W]."""
@@ -53,9 +58,12 @@ class Split:
         channels, height, width = self.images.shape[1:]
         return (channels, height, width)
 
-    def first(self, count: int | None) -> Split:
-        """The first `count` images (None: all)."""
-        return self if count is None else Split(self.images[:count], self.labels[:count])
+    def some(self, count: int) -> Split:
+        """See `Images.some`."""
+        if not 0 < count < len(self):
+            return self
+        chosen = spread(len(self), count)
+        return Split(self.images[chosen], self.labels[chosen])
 
     def pixels(self, start: int, stop: int) -> Tensor:
         """See `Images.pixels`."""
@@ -64,6 +72,11 @@ class Split:
     def augmenter(self, *, shift: int, flip: bool, jitter: float) -> MemoryAugmenter:
         """See `Images.augmenter`."""
         return MemoryAugmenter(self.images, shift=shift, flip=flip, jitter=jitter)
+
+
+def spread(total: int, count: int) -> Tensor:
+    """Indices of `count` of `total` things, at equal distances."""
+    return torch.arange(count) * total // count
 
 
 @dataclass(frozen=True)

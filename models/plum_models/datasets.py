@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plum_models.cifar import cifar10
+from plum_models import cifar, fashion
 from plum_models.data import DataSet
 from plum_models.errors import ModelError
-from plum_models.fashion import fashion
 from plum_models.imagefolder import image_folder
 
-_DATA = {"fashion": fashion, "cifar10": cifar10}
+_DATA = {"fashion": fashion.fashion, "cifar10": cifar.cifar10}
 
 #: Names that `open_data` knows.
 NAMES = (*_DATA, "imagefolder")
+
+#: Names of the classes of data sets that have only one list of them.
+LABELS = {"fashion": fashion.LABELS, "cifar10": cifar.LABELS}
 
 
 def open_data(name: str, path: Path | None, *, size: int = 224) -> DataSet:

@@ -13,7 +13,7 @@ import torch
 import typer
 
 from plum_hw.errors import PlumError
-from plum_models.checkpoint import load_checkpoint
+from plum_models.checkpoint import Checkpoint, load_checkpoint
 from plum_models.data import Images, Split, to_float
 from plum_models.datasets import open_data
 from plum_models.errors import ModelError
@@ -66,6 +66,20 @@ def load_samples(path: Path) -> Split:
     return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
 
 
+def test_images(found: Checkpoint, data: Path | None, samples: Path | None) -> Images:
+    """What a checkpoint is tested on: a sample file, or the test images of its data set."""
+    shape = found.network.image
+    split: Images
+    if samples is not None:
+        split = load_samples(samples)
+    else:
+        kind = str(found.training.get("data", "fashion"))
+        split = open_data(kind, data, size=shape[1]).split(train=False)
+    if split.shape != shape:
+        raise ModelError(f"{found.path}: made for images of {shape}, these are {split.shape}")
+    return split
+
+
 def main(
     checkpoint: Annotated[Path | None, typer.Option(help="trained network (.safetensors)")] = None,
     network: Annotated[
@@ -73,29 +87,30 @@ def main(
     ] = None,
     scheme: Annotated[str, typer.Option(help="with --network: of its weights")] = "signed-binary",
     integer: Annotated[bool, typer.Option(help="evaluate the exported integers")] = False,
-    data: Annotated[Path | None, typer.Option(help="folder of the idx files")] = None,
+    data: Annotated[Path | None, typer.Option(help="folder or file of the data set")] = None,
     images: Annotated[Path | None, typer.Option(help="an .npz of samples instead")] = None,
-    limit: Annotated[int | None, typer.Option(help="only the first so many", min=1)] = None,
+    limit: Annotated[
+        int, typer.Option(help="only so many images, spread over all (0: all)", min=0)
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="report as JSON on stdout")] = False,
 ) -> None:
-    """Evaluate a checkpoint on the 10,000 test images of Fashion-MNIST, or on a sample file."""
+    """Evaluate a checkpoint on all test images of its data set, or on a sample file."""
     try:
         keep_freed_memory()
         if (checkpoint is None) == (network is None):
             raise ModelError("give either --checkpoint FILE or --network NAME")
         path = checkpoint if network is None else shipped(network, scheme)
         assert path is not None
-        net = load_checkpoint(path).build()
-        split = load_samples(images) if images else load_fashion(data, train=False)
-        split = split.first(limit)
+        found = load_checkpoint(path)
+        net, split = found.build(), test_images(found, data, images).some(limit)
         began = time.perf_counter()
         top1 = (integer_top1 if integer else float_top1)(net, split)
     except PlumError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
     report = {
-        "network": net.config.name,
-        "scheme": net.config.scheme,
+        "network": net.config.family,
+        "scheme": net.config.label,
         "arithmetic": "integer" if integer else "float",
         "top1": round(top1, 4),
         "images": len(split),

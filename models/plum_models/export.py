@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from plum_hw.errors import PlumError
 from plum_hw.ir import Add, AvgPool, Conv, Dense, InputSpec, Layer, MaxPool, Network, Requant
 from plum_models.checkpoint import load_checkpoint
-from plum_models.datasets import open_data
+from plum_models.datasets import LABELS, open_data
 from plum_models.errors import ModelError
 from plum_models.layers import AffineConstants, Classifier, ConvUnit, PoolUnit, PReluUnit
-from plum_models.networks import Node, PlumNet
+from plum_models.networks import NetworkConfig, Node, PlumNet
 
 SHIFTS = (24, 20, 16, 12)
 """Shifts that every array has, most precise first."""
@@ -126,9 +126,7 @@ class _Exporter:
         shift, fields = to_fixed_point(constants, node.name)
         requant = Requant(shift=shift, out_bits=unit.act.bits, **fields)
         self.add(
-            AvgPool(
-                name=node.name, inputs=(node.source,), kernel=(2, 2), stride=2, requant=requant
-            )
+            AvgPool(name=node.name, inputs=(node.source,), kernel=(2, 2), stride=2, requant=requant)
         )
 
     def prelu(self, node: Node, unit: PReluUnit) -> None:
@@ -203,8 +201,16 @@ def integer_network(net: PlumNet, *, labels: tuple[str, ...] | None = None) -> N
     )
 
 
+def labels_for(config: NetworkConfig, kind: str, data: Path | None) -> tuple[str, ...] | None:
+    """Names of the classes: those of the data set, where it is known and has as many."""
+    labels: tuple[str, ...] | None = LABELS.get(kind)
+    if labels is None and data is not None:
+        labels = open_data(kind, data).labels
+    return labels if labels is not None and len(labels) == config.classes else None
+
+
 def save_samples(path: Path, images: Tensor, labels: Tensor) -> None:
-    """Images uint8 [N, 1, H, W] and labels uint8 [N] as compressed npz, for the demo."""
+    """Images uint8 [N, C, H, W] and labels uint8 [N] as compressed npz, for the demo."""
     np.savez_compressed(path, images=images.numpy(), labels=labels.numpy().astype(np.uint8))
 
 
@@ -219,16 +225,11 @@ def main(
     """Export a trained network as a network file."""
     try:
         found = load_checkpoint(checkpoint)
-        dataset = None
-        if samples is not None:
-            dataset = open_data(
-                found.training.get("data", "fashion"), data, size=found.network.image[1]
-            )
-        labels = found.training.get("labels")
-        network = integer_network(found.build(), labels=tuple(labels) if labels else None)
+        kind = str(found.training.get("data", "fashion"))
+        network = integer_network(found.build(), labels=labels_for(found.network, kind, data))
         network.save(output)
-        if samples is not None and dataset is not None:
-            split = dataset.split(train=False)
+        if samples is not None:
+            split = open_data(kind, data, size=found.network.image[1]).split(train=False)
             chosen = min(count, len(split))
             save_samples(samples, split.pixels(0, chosen), split.labels[:chosen])
     except (PlumError, OSError) as error:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plum_models.data import DataSet, colour_jitter, to_float
+from plum_models.data import DataSet, colour_jitter, spread, to_float
 from plum_models.errors import ModelError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 WHERE = (
     "name a folder with --data that has train/CLASS/*.JPEG and val/CLASS/*.JPEG; ImageNet (ILSVRC "
-    "2012) is to be had from https://image-net.org, its validation images have to be sorted by class"
+    "2012) is at https://image-net.org, and its validation images have to be sorted by class"
 )
 
 
@@ -72,14 +72,13 @@ class FolderSplit:
         """See `Images.shape`."""
         return (3, self.size, self.size)
 
-    def first(self, count: int | None) -> FolderSplit:
-        """A share of `count` images, spread over all classes."""
-        if count is None or count >= len(self):
+    def some(self, count: int) -> FolderSplit:
+        """See `Images.some`."""
+        if not 0 < count < len(self):
             return self
-        chosen = np.linspace(0, len(self) - 1, count).astype(int)
-        return FolderSplit(
-            tuple(self.files[i] for i in chosen), self.labels[torch.from_numpy(chosen)], self.size
-        )
+        chosen = spread(len(self), count)
+        files = tuple(self.files[i] for i in chosen.tolist())
+        return FolderSplit(files, self.labels[chosen], self.size)
 
     def _middle(self, path: Path) -> Tensor:
         from PIL import Image

@@ -126,12 +126,18 @@ class NetworkConfig:
         return (self.channels or channels, *side)
 
     @property
-    def scheme_label(self) -> str:
-        """The scheme as tables name it."""
+    def label(self) -> str:
+        """The scheme as tables and `evaluate --scheme` name it."""
         label = f"int{self.body_bits}" if self.scheme == "int" else self.scheme.replace("_", "-")
-        if self.scheme == "signed_binary" and self.region:
-            label += f"-region{self.region}"
-        return f"{label}-offset" if self.scheme == "signed_binary" and self.offset else label
+        if self.scheme != "signed_binary":
+            return label
+        label += "" if self.offset else "-published"
+        return f"{label}-region{self.region}" if self.region else label
+
+    @property
+    def family(self) -> str:
+        """The network as tables and `evaluate --network` name it."""
+        return self.name.partition("-")[0] if self.network == "residual" else self.network
 
 
 def body_quantizer(config: NetworkConfig, filters: int, inputs: int) -> WeightQuantizer | None:
@@ -269,11 +275,13 @@ class PlumNet(nn.Module):
         super().__init__()
         self.config = config
         self.nodes: list[Node] = []
+        self._by_name: dict[str, Node] = {}
         config.description.layers(_TorchBuilder(self))
 
     def append(self, node: Node, module: nn.Module) -> None:
         """Add a node; a dot in its name is a container in between."""
         self.nodes.append(node)
+        self._by_name[node.name] = node
         parent: nn.Module = self
         *path, last = node.name.split(".")
         for part in path:
@@ -289,7 +297,7 @@ class PlumNet(nn.Module):
     def quantizer_of(self, name: str) -> ActivationQuantizer | None:
         """The quantizer that made a tensor's levels (None: the image, or full precision)."""
         while name != "image":
-            node = next(node for node in self.nodes if node.name == name)
+            node = self._by_name[name]
             if node.kind != "maxpool":
                 act = self.unit(name).act
                 assert act is None or isinstance(act, ActivationQuantizer)
@@ -345,4 +353,3 @@ class PlumNet(nn.Module):
             own[key].copy_(value)
         for _, conv in self.convolutions():
             conv.calibrate()
-

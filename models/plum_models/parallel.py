@@ -13,7 +13,7 @@ from plum_models.errors import ModelError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that train together.
+    """One process among those that train together.
 
     *Members*: ``rank`` of ``count``; ``device`` that it computes on.
     """
@@ -28,7 +28,7 @@ class Processes:
         return self.rank == 0
 
     def share(self, batch: int) -> int:
-        """Images of a batch that this process takes. Raises `ModelError` where it does not divide."""
+        """Images of a batch for each process. Raises `ModelError` where it does not divide."""
         if batch % self.count:
             raise ModelError(f"a batch of {batch} does not divide by {self.count} processes")
         return batch // self.count

@@ -234,7 +234,7 @@ class SignedBinaryQuantizer(WeightQuantizer):
         )
 
     def signed_offset(self) -> Tensor:
-        """What is taken from each filter's codes, float [K], on its grid; 0 where none is learned."""
+        """What is taken from each filter's codes, float [K], on its grid; 0 without an offset."""
         if self.offset is None:
             return torch.zeros_like(self.signs[:, 0])
         rounded = _RoundToGrid.apply(self.offset, OFFSET_GRID)

@@ -54,7 +54,7 @@ def make_run(
         )
     splits = {}
     for name, count in (("train", training.train_images), ("test", training.test_images)):
-        split = found.split(train=name == "train").first(count or None)
+        split = found.split(train=name == "train").some(count)
         if split.shape != network.image:
             raise ModelError(
                 f"{found.title} has images of {split.shape}, the network takes {network.image}: "
@@ -70,7 +70,8 @@ def make_run(
         out=out,
         teacher=taught_by,
         start_from=find_network(training.start, start, out, "start"),
-        **splits,
+        train=splits["train"],
+        test=splits["test"],
         **options,
     )
 

@@ -95,9 +95,7 @@ class Trainer:
         self.augmenter = run.train.augmenter(
             shift=self.config.shift, flip=self.config.flip, jitter=self.config.jitter
         )
-        self.ahead = (
-            None if isinstance(self.augmenter, MemoryAugmenter) else ThreadPoolExecutor(1)
-        )
+        self.ahead = None if isinstance(self.augmenter, MemoryAugmenter) else ThreadPoolExecutor(1)
         self.done, self.loss_sum, self.right = 0, 0.0, 0
         if run.resume is not None:
             self._resume(run.resume)

@@ -9,12 +9,15 @@ import torch
 
 from plum_hw.golden.reference import Reference
 from plum_hw.ir import load_network
-from plum_models.data import LABELS, synthetic, to_float
+from plum_models.activations import ActivationQuantizer
+from plum_models.data import synthetic, to_float
 from plum_models.errors import ModelError
-from plum_models.export import integer_forward, integer_network
-from plum_models.layers import ConvUnit, QuantConv2d, SignedBinaryConv2d
-from plum_models.networks import NetworkConfig, ResidualNet
-from plum_models.quantizers import ActivationQuantizer, SymmetricQuantizer
+from plum_models.export import integer_network
+from plum_models.fashion import LABELS
+from plum_models.integers import integer_forward
+from plum_models.layers import ConvUnit, QuantConv2d
+from plum_models.networks import NetworkConfig, PlumNet
+from plum_models.quantizers import SignedBinaryQuantizer, SymmetricQuantizer
 
 
 def randomize(net: torch.nn.Module, seed: int) -> None:
@@ -35,7 +38,7 @@ def test_folding(scheme: str, shortcut: bool) -> None:
     if scheme == "int":
         conv = QuantConv2d(6, 8, 3, SymmetricQuantizer(8))
     else:
-        conv = SignedBinaryConv2d(6, 8, 3, offset=scheme == "offset")
+        conv = QuantConv2d(6, 8, 3, SignedBinaryQuantizer(8, offset=scheme == "offset"))
     unit = ConvUnit(conv, signed_output=shortcut)
     randomize(unit, 12)
     unit.norm.running_mean.normal_()
@@ -78,10 +81,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_net(seed: int, **options: Any) -> ResidualNet:
+def make_net(seed: int, **options: Any) -> PlumNet:
     torch.manual_seed(seed)
     base: dict[str, Any] = {"stem": 4, "widths": (8, 12), "blocks": (1, 2), "strides": (2, 2)}
-    net = ResidualNet(NetworkConfig.from_json({**base, **options}))
+    net = PlumNet(NetworkConfig.from_json({**base, **options}))
     randomize(net, seed)
     images = to_float(synthetic(64, seed).images)
     net.train()
@@ -118,7 +121,7 @@ def test_a_changed_weight_is_noticed() -> None:
     net = make_net(21)
     images = synthetic(4, 23).images
     before = integer_forward(integer_network(net), images)["s1b1.conv1"]
-    conv = net.blocks["s1b1"].conv1.conv
+    conv = net.unit("s1b1.conv1").conv
     live = int(before.double().std((0, 2, 3)).argmax())
     with torch.no_grad():
         conv.weight[live, :, 1, 1] *= -1

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from plum_models.activations import ActivationQuantizer
 from plum_models.quantizers import (
-    ActivationQuantizer,
     SignedBinaryQuantizer,
     SymmetricQuantizer,
     ede_factors,

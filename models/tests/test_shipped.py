@@ -13,22 +13,23 @@ from plum_hw.golden.reference import Reference
 from plum_hw.ir import load_network
 from plum_models import evaluate
 from plum_models.checkpoint import load_checkpoint
-from plum_models.data import LABELS, USUAL_PLACE, load_fashion
 from plum_models.evaluate import float_top1, integer_top1, load_samples
-from plum_models.export import integer_forward, integer_logits, integer_network
-from plum_models.networks import ResidualNet
+from plum_models.export import integer_network
+from plum_models.fashion import LABELS, USUAL_PLACE, load_fashion
+from plum_models.integers import integer_forward, integer_logits
+from plum_models.networks import PlumNet
 
 FOLDER = Path(__file__).parents[1] / "plum_models" / "checkpoints"
 RESULT = json.loads((FOLDER / "fashion.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def net() -> ResidualNet:
+def net() -> PlumNet:
     """The shipped checkpoint."""
     return load_checkpoint(FOLDER / "fashion.safetensors").build()
 
 
-def test_network_file_is_the_export_of_the_checkpoint(net: ResidualNet, tmp_path: Path) -> None:
+def test_network_file_is_the_export_of_the_checkpoint(net: PlumNet, tmp_path: Path) -> None:
     integer_network(net, labels=LABELS).save(tmp_path / "again.qnet")
     assert (tmp_path / "again.qnet").read_bytes() == (FOLDER / "fashion.qnet").read_bytes()
 
@@ -84,14 +85,14 @@ def test_wrong_names_are_one_line(arguments: tuple[str, ...], words: str) -> Non
     assert result.stderr.count("\n") == 1
 
 
-def test_density(net: ResidualNet) -> None:
+def test_density(net: PlumNet) -> None:
     assert round(net.density(), 4) == RESULT["density"]
     assert RESULT["density"] <= 0.45
     assert {k: round(v, 4) for k, v in net.densities().items()} == RESULT["densities"]
 
 
 @pytest.mark.skipif(not USUAL_PLACE.is_dir(), reason="Debian's dataset-fashion-mnist is not here")
-def test_published_figures(net: ResidualNet) -> None:
+def test_published_figures(net: PlumNet) -> None:
     """Float and integer top-1 of the README, on all 10,000 test images."""
     split = load_fashion(train=False)
     samples = load_samples(FOLDER / "fashion-test-500.npz")

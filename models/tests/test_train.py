@@ -18,9 +18,10 @@ from plum_models import evaluate, export
 from plum_models import train as train_command
 from plum_models.checkpoint import load_checkpoint, save_checkpoint
 from plum_models.config import TrainConfig
-from plum_models.data import load_fashion, read_idx, synthetic
+from plum_models.data import synthetic
 from plum_models.errors import ModelError
-from plum_models.networks import NetworkConfig, ResidualNet
+from plum_models.fashion import load_fashion, read_idx
+from plum_models.networks import NetworkConfig, PlumNet
 from plum_models.trainer import Run, train
 
 NETWORK = NetworkConfig(name="tiny", stem=4, widths=(4, 8), blocks=(1, 1), strides=(2, 2), ede=True)
@@ -29,7 +30,7 @@ TRAINING = TrainConfig(epochs=3, batch=32, distill=0.5, threads=1, seed=5)
 
 def run(out: Path, **options: object) -> Run:
     torch.manual_seed(9)
-    teacher = ResidualNet(replace(NETWORK, scheme="full")).eval()
+    teacher = PlumNet(replace(NETWORK, scheme="full")).eval()
     values: dict = {
         "network": NETWORK,
         "training": TRAINING,
@@ -199,9 +200,9 @@ def test_each_mistake_is_one_line(folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"nothing of the kind")
     full = tmp_path / "full.safetensors"
-    save_checkpoint(full, ResidualNet(replace(NETWORK, scheme="full")))
+    save_checkpoint(full, PlumNet(replace(NETWORK, scheme="full")))
     wide = tmp_path / "wide.safetensors"
-    save_checkpoint(wide, ResidualNet(replace(NETWORK, scheme="full", stem=10)))
+    save_checkpoint(wide, PlumNet(replace(NETWORK, scheme="full", stem=10)))
     base = (config, "--out", tmp_path / "out", "--data", folder)
     missing = (config, "--data", tmp_path / "none")
     for module, arguments, message in (
@@ -232,6 +233,6 @@ def test_each_mistake_is_one_line(folder: Path, tmp_path: Path) -> None:
 
 def test_checkpoint_of_another_network(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    save_checkpoint(path, ResidualNet(NETWORK))
+    save_checkpoint(path, PlumNet(NETWORK))
     with pytest.raises(ModelError, match="needs"):
-        load_checkpoint(path).restore(ResidualNet(replace(NETWORK, stem=10)))
+        load_checkpoint(path).restore(PlumNet(replace(NETWORK, stem=10)))
