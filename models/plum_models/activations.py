@@ -51,10 +51,10 @@ class ActivationQuantizer(nn.Module):
     """Unsigned activations of `bits` bits with a learned step; at zero point 0 it is the ReLU too.
 
     With `zero_point` z > 0 (a shortcut, whose values may be negative) level z stands for 0.0 and
-    the range is step * (-z .. 2^bits - 1 - z). The step starts at the least squared error over the
-    first batch seen in training. The parameter is its base-2 logarithm, so that it stays positive
-    and one learning rate fits layers of any scale. With `power_of_two` the step is 2 to the rounded
-    parameter: the ratio of two steps is then a shift.
+    the range is step * (-z .. 2^bits - 1 - z). The step starts at the least squared error over one
+    batch (`PlumNet.calibrate`). The parameter is its base-2 logarithm, so that it stays positive
+    and one learning rate fits layers of any scale; with `power_of_two` the step is 2 to the rounded
+    parameter, and the ratio of two steps a shift. With `enabled` False nothing is rounded.
     """
 
     def __init__(self, bits: int = 8, *, zero_point: int = 0, power_of_two: bool = False) -> None:
@@ -65,7 +65,7 @@ class ActivationQuantizer(nn.Module):
             raise ValueError(f"zero point must lie in 0..{2**bits - 1}, got {zero_point}")
         self.bits, self.zero_point, self.power_of_two = bits, zero_point, power_of_two
         self.log2_step = nn.Parameter(torch.tensor(0.0))
-        self.register_buffer("calibrated", torch.tensor(False))
+        self.enabled, self.calibrating = True, False
 
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
@@ -80,7 +80,6 @@ class ActivationQuantizer(nn.Module):
             out = _Activation.apply(x, step, self.bits, self.zero_point)
             errors.append((float((out - target).square().mean()), float(step)))
         self.log2_step.fill_(math.log2(min(errors)[1]))
-        self.calibrated.fill_(True)
 
     def step(self) -> Tensor:
         """Real value of one level, float []."""
@@ -88,6 +87,8 @@ class ActivationQuantizer(nn.Module):
         return torch.exp2(log2)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and not self.calibrated:
+        if self.calibrating:
             self.calibrate(x)
+        if not self.enabled:
+            return x if self.zero_point else x.relu()
         return _Activation.apply(x, self.step(), self.bits, self.zero_point)

@@ -58,8 +58,10 @@ class Checkpoint:
         for name, parameter in net.named_parameters():
             prefix = f"optimizer.{name}."
             state = {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
-            if not state:
+            if not state and parameter.dim() > 0:  # steps may not have had a gradient yet
                 raise ModelError(f"{self.path}: no optimizer state of {name}: weights only?")
+            if not state:
+                continue
             optimizer.state[parameter] = {
                 key: torch.zeros_like(parameter).copy_(value) if value.dim() else value.clone()
                 for key, value in state.items()
@@ -78,7 +80,7 @@ def save_checkpoint(
     tensors = {f"model.{k}": v.detach().contiguous().clone() for k, v in net.state_dict().items()}
     if optimizer is not None:
         for name, parameter in net.named_parameters():
-            for key, value in optimizer.state[parameter].items():
+            for key, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{name}.{key}"] = value.detach().contiguous().clone()
     meta = {
         "format": FORMAT,

@@ -19,6 +19,12 @@ CHOICES = {
 }
 
 
+_NOT_NEGATIVE = (
+    *("lr", "last_lr", "warmup", "weight_decay", "clip_norm", "clip_latent", "shift", "jitter"),
+    *("small_size", "small_epochs", "activations_from", "train_images", "test_images", "seed"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How to train.
@@ -31,7 +37,10 @@ class TrainConfig:
     ``shift``, ``flip``, ``jitter``: augmentation, pixels, mirror and colours; ``teacher`` and
     ``start``: trainings whose network teaches or is started from, by name, looked for in the folder
     of the results and among the shipped ones; ``distill``: share of the teacher in the loss, at
-    ``temperature``; ``threads`` of PyTorch (part of the result to the last bit);
+    ``temperature``; ``small_size``, ``small_epochs``: so many epochs at first see random parts of
+    that side, which cost less; ``activations_from``: first epoch with quantized activations;
+    ``compile``: translate the network with torch.compile first (minutes on a CPU, a quarter off
+    each step after that); ``threads`` of PyTorch (part of the result to the last bit);
     ``evaluate_every``: epochs between looks at the test images, which decide nothing;
     ``train_images``, ``test_images``: use only so many of each, spread over all (0: all).
     """
@@ -57,6 +66,10 @@ class TrainConfig:
     start: str = ""
     distill: float = 0.0
     temperature: float = 2.0
+    small_size: int = 0
+    small_epochs: int = 0
+    activations_from: int = 0
+    compile: bool = False
     seed: int = 0
     threads: int = 2
     evaluate_every: int = 1
@@ -66,12 +79,15 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_types(self)
         lows = {"epochs": 1, "batch": 2, "threads": 1, "evaluate_every": 1}
-        zeros = ("shift", "seed", "warmup", "lr", "last_lr", "weight_decay", "clip_norm", "jitter")
-        for name in (*zeros, "clip_latent", "train_images", "test_images"):
+        for name in _NOT_NEGATIVE:
             lows[name] = 0
         for name, low in lows.items():
             if not getattr(self, name) >= low:
                 raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}")
+        if self.activations_from >= self.epochs:
+            raise ValueError(
+                f"activations_from must be below {self.epochs} epochs, got {self.activations_from}"
+            )
         if not 0.0 <= self.distill <= 1.0:
             raise ValueError(f"distill must lie in 0..1, got {self.distill}")
         if not 0.0 <= self.jitter < 1.0:

@@ -15,8 +15,11 @@ from torch import Tensor
 class Augmenter(Protocol):
     """What training draws its batches from."""
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """Augmented images, float [N, C, H, W] in 0..1, as (indices, generator) say alone."""
+    def batch(self, indices: Tensor, generator: torch.Generator, size: int = 0) -> Tensor:
+        """Augmented images, float [N, C, H, W] in 0..1, as the arguments alone say.
+
+        size: side of a random part to give in place of the whole image (0: the whole).
+        """
 
 
 class Images(Protocol):
@@ -111,8 +114,8 @@ def stream(*key: int) -> torch.Generator:
 
 
 class MemoryAugmenter:
-    """Random shift by up to `shift` pixels (zeros move in) and mirror, drawn per image; then
-    colours by `colour_jitter`.
+    """Random shift by up to `shift` pixels (zeros move in), or a random part of the image so
+    extended, and mirror, drawn per image; then colours by `colour_jitter`.
     """
 
     def __init__(self, images: Tensor, *, shift: int, flip: bool, jitter: float = 0.0) -> None:
@@ -121,12 +124,18 @@ class MemoryAugmenter:
         # Pixels with all their channels: a gathered batch is then channels_last as it stands.
         self.padded = F.pad(images, (shift,) * 4).permute(0, 2, 3, 1).contiguous()
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+    def batch(self, indices: Tensor, generator: torch.Generator, size: int = 0) -> Tensor:
         """See `Augmenter.batch`."""
-        count, span = len(indices), 2 * self.shift + 1
-        dy, dx = torch.randint(0, span, (2, count, 1), generator=generator)
+        count = len(indices)
+        height, width = (size, size) if size else (self.height, self.width)
+        down, right = (
+            have + 2 * self.shift - want + 1
+            for have, want in ((self.height, height), (self.width, width))
+        )
+        draw = torch.rand((2, count, 1), generator=generator)
+        dy, dx = (draw[0] * down).long(), (draw[1] * right).long()
         mirror = torch.randint(0, 2, (count, 1), generator=generator).bool()
-        rows, cols = dy + torch.arange(self.height), dx + torch.arange(self.width)
+        rows, cols = dy + torch.arange(height), dx + torch.arange(width)
         if self.flip:
             cols = torch.where(mirror, cols.flip(1), cols)
         picked = self.padded[indices[:, None, None], rows[:, :, None], cols[:, None, :]]

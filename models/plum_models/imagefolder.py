@@ -109,21 +109,22 @@ class FolderAugmenter:
         self.split, self.flip, self.jitter = split, flip, jitter
         self.pool = ThreadPoolExecutor(os.cpu_count())
 
-    def _one(self, index: int, draw: list[float]) -> Tensor:
+    def _one(self, index: int, draw: list[float], size: int) -> Tensor:
         from PIL import Image
 
         image = _open(self.split.files[index])
-        size = (self.split.size, self.split.size)
         box = random_box(*image.size, draw[:4])
-        image = image.resize(size, Image.Resampling.BILINEAR, box=box)
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
         if self.flip and draw[4] < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return _array(image)
 
-    def batch(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """See `Augmenter.batch`."""
+    def batch(self, indices: Tensor, generator: torch.Generator, size: int = 0) -> Tensor:
+        """See `Augmenter.batch`; a smaller `size` is a smaller copy here, not a smaller part."""
         draws = torch.rand((len(indices), 5), generator=generator).tolist()
-        images = to_float(torch.stack(list(self.pool.map(self._one, indices.tolist(), draws))))
+        sizes = [size or self.split.size] * len(indices)
+        arrays = self.pool.map(self._one, indices.tolist(), draws, sizes)
+        images = to_float(torch.stack(list(arrays)))
         return colour_jitter(images, self.jitter, generator) if self.jitter else images
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -265,6 +265,11 @@ class _TorchBuilder:
         return node.name
 
 
+def _offset(act: ActivationQuantizer | None) -> TypeGuard[ActivationQuantizer]:
+    """Whether 0.0 is not level 0: then the zeros that the array pads with are not 0.0 either."""
+    return act is not None and act.enabled and act.zero_point > 0
+
+
 class PlumNet(nn.Module):
     """A network of this module's head. Input float [N, C, H, W] in 0..1; output [N, classes].
 
@@ -311,12 +316,28 @@ class PlumNet(nn.Module):
             unit, source = self.unit(node.name), values[node.source]
             if node.kind == "conv":
                 act = self.quantizer_of(node.source)
-                border = -act.zero_point * float(act.step()) if act and act.zero_point else 0.0
+                border = -act.zero_point * float(act.step()) if _offset(act) else 0.0
                 other = None if node.residual is None else values[node.residual]
                 values[node.name] = unit(source, other, border)
             else:
                 values[node.name] = unit(source)
         return values[self.nodes[-1].name]
+
+    def activations(self) -> Iterator[ActivationQuantizer]:
+        """All activation quantizers."""
+        return (m for m in self.modules() if isinstance(m, ActivationQuantizer))
+
+    @torch.no_grad()
+    def calibrate(self, images: Tensor) -> None:
+        """Set the steps of all activations from one batch, as in training."""
+        was_training = self.training
+        self.train()
+        for act in self.activations():
+            act.calibrating = True
+        self(images)
+        for act in self.activations():
+            act.calibrating = False
+        self.train(was_training)
 
     def quantizers(self) -> Iterator[WeightQuantizer]:
         """All weight quantizers."""

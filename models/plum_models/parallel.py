@@ -33,12 +33,17 @@ class Processes:
             raise ModelError(f"a batch of {batch} does not divide by {self.count} processes")
         return batch // self.count
 
-    def wrap(self, net: nn.Module) -> nn.Module:
-        """The network to call in training: its gradients are those of all processes."""
+    def wrap(self, net: nn.Module, *, unused: bool) -> nn.Module:
+        """The network to call in training: its gradients are those of all processes.
+
+        unused: some parameters have no gradient in some steps.
+        """
         if self.count == 1:
             return net
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(net, device_ids=ids, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(
+            net, device_ids=ids, broadcast_buffers=False, find_unused_parameters=unused
+        )
 
     def total(self, values: list[float]) -> list[float]:
         """Sums over all processes."""

@@ -82,18 +82,17 @@ class _SignedBinary(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, weight: Tensor, signs: Tensor, delta: Tensor, ede: tuple | None
+        ctx: Any, weight: Tensor, signs: Tensor, delta: Tensor, ede: Tensor | None
     ) -> Tensor:
-        ctx.save_for_backward(weight, signs, delta)
-        ctx.ede = ede
+        ctx.save_for_backward(weight, signs, delta, ede)
         return torch.where(weight * signs >= delta, signs, 0.0)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, signs, delta = ctx.saved_tensors
+        weight, signs, delta, ede = ctx.saved_tensors
         out = straight_through(weight, grad)
-        if ctx.ede is not None:
-            t, k = ctx.ede
+        if ede is not None:
+            t, k = ede
             out = out * (k * t * (1 - torch.tanh(t * (weight - signs * delta)) ** 2))
         return out, None, None, None
 
@@ -192,7 +191,10 @@ class SignedBinaryQuantizer(WeightQuantizer):
             raise ValueError(f"region must be 0 or divide the {inputs} input channels: {region}")
         self.threshold, self.region, self.target = threshold, region, density
         self.ede = ede
-        self.ede_state: tuple[float, float] | None = ede_factors(0, 1) if ede else None
+        # A tensor: compiled code need not be made again for each epoch's values.
+        self.register_buffer(
+            "ede_state", torch.tensor(ede_factors(0, 1)) if ede else None, persistent=False
+        )
         if region:
             signs = region_signs(filters, inputs, region, positive_share)
         else:
@@ -202,7 +204,7 @@ class SignedBinaryQuantizer(WeightQuantizer):
 
     def set_progress(self, epoch: float, epochs: float) -> None:
         if self.ede:
-            self.ede_state = ede_factors(epoch, epochs)
+            self.ede_state.copy_(torch.tensor(ede_factors(epoch, epochs)))
 
     @torch.no_grad()
     def calibrate(self, weight: Tensor) -> None:
@@ -219,7 +221,7 @@ class SignedBinaryQuantizer(WeightQuantizer):
         """The threshold of each filter (with a density: of each region), to spread over it."""
         if not self.target:
             return _column(self.threshold * weight.flatten(1).abs().amax(1), weight)
-        blocks = self.signs.shape[1]
+        blocks = self.signs.shape[1] // self.region if self.region else 1
         aligned = (weight * self._signs(weight)).reshape(len(weight), blocks, -1)
         rank = max(1, round(self.target * aligned.shape[2]))
         delta = aligned.topk(rank, dim=2).values[..., -1].clamp_min(torch.finfo(weight.dtype).tiny)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from plum_models.checkpoint import Checkpoint, save_checkpoint
 from plum_models.config import TrainConfig
-from plum_models.data import Images, MemoryAugmenter, stream
+from plum_models.data import Images, MemoryAugmenter, spread, stream
 from plum_models.errors import ModelError
 from plum_models.evaluate import float_top1
 from plum_models.networks import NetworkConfig, PlumNet
@@ -85,6 +85,8 @@ class Trainer:
             net = PlumNet(run.network)
         if run.start_from is not None:
             net.start_from(run.start_from)
+        for act in net.activations():
+            act.enabled = self.config.activations_from == 0
         self.net = net.to(self.device, memory_format=torch.channels_last)
         if run.teacher is not None:
             run.teacher.to(self.device, memory_format=torch.channels_last).eval()
@@ -99,9 +101,12 @@ class Trainer:
         self.done, self.loss_sum, self.right = 0, 0.0, 0
         if run.resume is not None:
             self._resume(run.resume)
-        elif run.processes.count > 1:
+        elif self.config.activations_from == 0:
             self._calibrate()
-        self.model: nn.Module = run.processes.wrap(self.net)
+        late = self.config.activations_from > 0
+        self.model: nn.Module = run.processes.wrap(self.net, unused=late)
+        if self.config.compile:
+            self.model = torch.compile(self.model)
 
     def _resume(self, state: Checkpoint) -> None:
         if state.network != self.run.network or state.training != asdict(self.config):
@@ -118,11 +123,11 @@ class Trainer:
 
     @torch.no_grad()
     def _calibrate(self) -> None:
-        """Let every process start from the same steps of the activations: those of one batch."""
-        self.net.train()
-        order = torch.arange(min(self.config.batch, 256))
+        """Set the steps of the activations from one batch, the same in every process."""
+        picked = spread(len(self.run.train), min(self.config.batch, 256))
+        images = self.augmenter.batch(picked, stream(self.config.seed, _INIT))
         with self._autocast():
-            self.net(self._to_device(self.augmenter.batch(order, stream(self.config.seed, _INIT))))
+            self.net.calibrate(self._to_device(images))
 
     def _autocast(self) -> torch.autocast:
         kind = _TYPES[self.config.precision]
@@ -191,6 +196,7 @@ class Trainer:
         time to make.
         """
         seed, processes = self.config.seed, self.run.processes
+        size = self.config.small_size if epoch < self.config.small_epochs else 0
         order = torch.randperm(len(self.run.train.labels), generator=stream(seed, _ORDER, epoch))
 
         def make(step: int) -> tuple[Tensor, Tensor]:
@@ -198,7 +204,8 @@ class Trainer:
             picked = order[begin : begin + self.share]
             key = (seed, _AUGMENT, epoch, step, processes.rank)
             random = stream(*(key if processes.count > 1 else key[:4]))
-            return self.augmenter.batch(picked, random), self.run.train.labels[picked]
+            images = self.augmenter.batch(picked, random, size)
+            return images, self.run.train.labels[picked]
 
         if self.ahead is None:
             yield from map(make, range(first, self.per_epoch))
@@ -215,6 +222,11 @@ class Trainer:
         epoch, first = divmod(self.done, self.per_epoch)
         for quantizer in self.net.quantizers():
             quantizer.set_progress(epoch, self.config.epochs)
+        late = self.config.activations_from
+        for act in self.net.activations():
+            act.enabled = epoch >= late
+        if late and epoch == late and first == 0:
+            self._calibrate()
         self.model.train()
         for step, batch in enumerate(self._batches(epoch, first), start=first):
             if self.done == last:

@@ -87,6 +87,7 @@ def make_net(seed: int, **options: Any) -> PlumNet:
     net = PlumNet(NetworkConfig.from_json({**base, **options}))
     randomize(net, seed)
     images = to_float(synthetic(64, seed).images)
+    net.calibrate(images)
     net.train()
     with torch.no_grad():
         for _ in range(3):

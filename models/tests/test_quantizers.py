@@ -9,8 +9,10 @@ import torch
 
 from plum_models.activations import ActivationQuantizer
 from plum_models.quantizers import (
+    BinaryQuantizer,
     SignedBinaryQuantizer,
     SymmetricQuantizer,
+    TernaryQuantizer,
     ede_factors,
     filter_signs,
 )
@@ -162,9 +164,108 @@ def test_activations(bits: int, zero: int) -> None:
 def test_activation_step_starts_well() -> None:
     x = draw(7, 10_000)
     for bits, error in ((8, 0.01), (4, 0.1), (2, 0.3)):
-        quantizer = ActivationQuantizer(bits).train()
+        quantizer = ActivationQuantizer(bits)
+        quantizer.calibrate(x)
         assert (quantizer(x) - x.relu()).square().mean().sqrt() < error
-        assert bool(quantizer.calibrated)
+
+
+def test_power_of_two_steps() -> None:
+    """The step is 2 to the nearest whole number (ties up), and learns as if nothing was rounded."""
+    x = draw(8, 1000)
+    for log2, rounded in ((-3.4, -3), (-3.5, -3), (-3.6, -4), (0.2, 0)):
+        free, whole = ActivationQuantizer(4), ActivationQuantizer(4, power_of_two=True)
+        with torch.no_grad():
+            free.log2_step.fill_(rounded)
+            whole.log2_step.fill_(log2)
+        assert whole.step().item() == 2.0**rounded
+        for quantizer in (free, whole):
+            quantizer(x).square().sum().backward()
+        assert free.log2_step.grad is not None
+        assert whole.log2_step.grad is not None
+        assert torch.equal(free.log2_step.grad, whole.log2_step.grad)
+
+
+def test_activations_that_are_not_quantized_yet() -> None:
+    x = draw(9, 100)
+    for zero, want in ((0, x.relu()), (128, x)):
+        quantizer = ActivationQuantizer(8, zero_point=zero)
+        quantizer.enabled = False
+        assert torch.equal(quantizer(x), want)
+
+
+@pytest.mark.parametrize("scheme", ["binary", "ternary"])
+def test_binary_and_ternary(scheme: str) -> None:
+    """Values, gradient and codes, one weight at a time."""
+    weight = draw(11, 5, 4, 3, 3, scale=0.8)
+    weight[0, 0, 0] = 0.0
+    upstream = draw(12, 5, 4, 3, 3, scale=2.0)
+    quantizer = BinaryQuantizer() if scheme == "binary" else TernaryQuantizer(threshold=0.05)
+    latent = weight.clone().requires_grad_()
+    out = quantizer(latent)
+    out.backward(upstream)
+    assert latent.grad is not None
+    for index, w in np.ndenumerate(weight.numpy()):
+        delta = np.float32(0.05) * np.abs(weight[index[0]].numpy()).max()
+        if scheme == "binary":
+            want = 1 if w >= 0 else -1
+        else:
+            want = 1 if w >= delta else -1 if w <= -delta else 0
+        assert float(out.detach()[index]) == want
+        g = min(max(float(upstream[index]), -1.0), 1.0) if abs(w) <= 1 else 0.0
+        assert float(latent.grad[index]) == pytest.approx(g)
+    codes = quantizer.codes(weight)
+    assert torch.equal(codes.dequantize().float(), out.detach())
+    assert codes.scheme == scheme
+    assert codes.codes.unique().tolist() == ([-1, 1] if scheme == "binary" else [-1, 0, 1])
+
+
+def test_ternary_filter_of_zeros() -> None:
+    assert TernaryQuantizer()(torch.zeros(2, 3)).tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_regions(share: float) -> None:
+    """Each block of two channels of a filter has one sign; every filter has the wanted share."""
+    weight = draw(13, 6, 8, 3, 3)
+    quantizer = SignedBinaryQuantizer(6, inputs=8, region=2, positive_share=share)
+    codes = quantizer.codes(weight)
+    assert codes.scheme == "ternary"
+    peak = weight.abs().flatten(1).amax(1)
+    for k in range(6):
+        positive = 0
+        for block in range(4):
+            # Filter k begins k blocks further on: of four blocks the first share is positive.
+            sign = 1 if (block - k) % 4 < 4 * share else -1
+            positive += sign > 0
+            for c in (2 * block, 2 * block + 1):
+                want = (weight[k, c] * sign >= 0.05 * peak[k]) * sign
+                assert torch.equal(codes.codes[k, c].long(), want.long())
+        assert positive == 4 * share
+    with pytest.raises(ValueError, match="divide the 8 input channels"):
+        SignedBinaryQuantizer(6, inputs=8, region=3)
+
+
+def test_regions_with_offset_sum_to_zero() -> None:
+    weight = draw(14, 4, 4, 3, 3)
+    quantizer = SignedBinaryQuantizer(4, inputs=4, region=1, offset=True)
+    quantizer.calibrate(weight)
+    out = quantizer(weight)
+    assert out.flatten(1).mean(1).abs().max() <= 0.5 / 256 + 1e-6
+    assert torch.equal(out.double(), quantizer.codes(weight).dequantize())
+
+
+def test_target_density() -> None:
+    """The wanted share of each filter is effectual: the weights that lie furthest on its side."""
+    weight = draw(15, 8, 4, 3, 3)
+    codes = SignedBinaryQuantizer(8, density=0.25).codes(weight).codes
+    for k in range(8):
+        side = (weight[k] if k < 4 else -weight[k]).flatten()
+        chosen = codes[k].flatten() != 0
+        assert int(chosen.sum()) == 9
+        assert side[chosen].min() > side[~chosen].max()
+    regions = SignedBinaryQuantizer(8, inputs=4, region=2, density=0.25).codes(weight).codes
+    counts = (regions != 0).reshape(8, 2, 18).sum(2)
+    assert counts.unique().tolist() == [4]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +274,8 @@ def test_activation_step_starts_well() -> None:
         (lambda: SignedBinaryQuantizer(4, threshold=1.5), "1.5"),
         (lambda: SignedBinaryQuantizer(4, positive_share=-1), "-1"),
         (lambda: SymmetricQuantizer(4, bits=9), "9"),
+        (lambda: TernaryQuantizer(threshold=0.0), "got 0.0"),
+        (lambda: SignedBinaryQuantizer(4, density=1.5), "1.5"),
         (lambda: ActivationQuantizer(0), "0"),
         (lambda: ActivationQuantizer(4, zero_point=16), "16"),
     ],
