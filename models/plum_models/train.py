@@ -82,7 +82,7 @@ def _writer(folder: Path | None) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ModelError("--tensorboard needs the package tensorboard (extra `plots`)") from None
+        raise ModelError("--tensorboard needs the package tensorboard (extra `tensorboard`)") from None
     return SummaryWriter(str(folder))
 
 
