@@ -19,6 +19,7 @@ from plum_hw.build import build_command
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import preset
 from plum_hw.demo import demo_command
+from plum_hw.errors import BuildError
 from plum_hw.inference import load_labelled, print_result, run_images
 from plum_hw.ir import load_network
 from plum_hw.report.cycles import cycles_report, cycles_table
@@ -38,6 +39,10 @@ LimitOption = Annotated[
     typer.Option(parser=console.positive, metavar="N", help="Only the first N images."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")]
+
+
+#: Everything behind the command's name is for the command that is called.
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.callback(invoke_without_command=True)
@@ -154,6 +159,20 @@ app.command("boards")(boards_command)
 app.command("build")(build_command)
 app.command("demo")(demo_command)
 app.command("bench")(bench_command)
+
+
+@app.command("train", add_help_option=False, context_settings=_PASS_ON)
+def train_command(context: typer.Context) -> None:
+    """Train networks for the array (`python -m plum_models.train`; needs the extra `train`)."""
+    try:
+        from plum_models import train
+    except ImportError as error:
+        raise BuildError(
+            f"plum train needs PyTorch ({error}): pip install 'plum-hw[train]', or ./plum.sh setup"
+        ) from None
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    command.command()(train.main)
+    typer.main.get_command(command).main(context.args, prog_name="plum train")
 
 
 def info_report(bundle: Bundle) -> dict[str, Any]:

@@ -104,7 +104,8 @@ def read_config(path: Path, overrides: list[str]) -> tuple[NetworkConfig, TrainC
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ModelError(f"cannot read the configuration {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelError(f"cannot read the configuration {path}: {reason}") from error
     if unknown := sorted(set(tables) - {"network", "training"}):
         raise ModelError(f"{path}: unknown table or key {unknown[0]!r}; known: network, training")
     network, training = dict(tables.get("network", {})), dict(tables.get("training", {}))

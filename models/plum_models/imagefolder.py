@@ -113,7 +113,8 @@ class FolderAugmenter:
         from PIL import Image
 
         image = _open(self.split.files[index])
-        box = random_box(*image.size, draw[:4])
+        width, height = image.size
+        box = random_box(width, height, draw[:4])
         image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
         if self.flip and draw[4] < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

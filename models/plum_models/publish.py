@@ -77,14 +77,17 @@ def publish(result: Path, out: Path, data: Path | None) -> dict[str, object]:
 
 
 def main(
-    result: Annotated[Path, typer.Argument(help="folder and name of the training: RUNS/NAME")],
+    results: Annotated[
+        list[Path], typer.Argument(help="folder and name of each training: RUNS/NAME")
+    ],
     out: Annotated[Path, typer.Option(help="where to")] = SHIPPED,
     data: Annotated[Path | None, typer.Option(help="folder or file of the data set")] = None,
 ) -> None:
-    """Evaluate, export and copy a finished training; prints what it measured as JSON."""
+    """Evaluate, export and copy finished trainings; prints what it measured as JSON."""
     keep_freed_memory()
     try:
-        print(json.dumps(publish(result, out, data), indent=2))
+        for result in results:
+            print(json.dumps(publish(result, out, data), indent=2))
     except (PlumError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from None

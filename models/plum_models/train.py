@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,24 +77,67 @@ def make_run(
     )
 
 
+def in_order(
+    recipes: list[tuple[NetworkConfig, TrainConfig]],
+) -> list[tuple[NetworkConfig, TrainConfig]]:
+    """The same trainings, each behind the one that it learns or starts from."""
+    waiting, ordered = list(recipes), []
+    names = [network.name for network, _ in recipes]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ModelError(f"two configurations have the name {twice[0]!r}: they share their files")
+    while waiting:
+        left = {network.name for network, _ in waiting}
+        ready = [r for r in waiting if not {r[1].teacher, r[1].start} & left]
+        if not ready:
+            raise ModelError(f"{sorted(left)[0]!r}: its teacher or start waits for itself")
+        ordered += ready
+        waiting = [r for r in waiting if r not in ready]
+    return ordered
+
+
+def finished(run: Run) -> dict[str, Any] | None:
+    """The report of a training that has ended already; None if it has not.
+
+    Raises `ModelError` where the result was made otherwise than this training would.
+    """
+    path = run.file("safetensors")
+    if not path.is_file():
+        return None
+    found = load_checkpoint(path)
+    if found.network != run.network or found.training != asdict(run.training):
+        raise ModelError(
+            f"{path} was made with another configuration; remove it or choose another --out"
+        )
+    return {"steps": None, "seed": run.training.seed, **found.progress}
+
+
 def _writer(folder: Path | None) -> Any:
     if folder is None:
         return None
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ModelError("--tensorboard needs the package tensorboard (extra `tensorboard`)") from None
+        raise ModelError(
+            "--tensorboard needs the package tensorboard: pip install 'plum-hw[tensorboard]'"
+        ) from None
     return SummaryWriter(str(folder))
 
 
 def main(
-    config: Annotated[Path, typer.Argument(help="TOML file with [network] and [training]")],
+    configs: Annotated[
+        list[Path], typer.Argument(help="TOML files with tables network and training")
+    ],
     out: Annotated[Path, typer.Option(help="folder of the results")] = Path("runs"),
     data: Annotated[Path | None, typer.Option(help="folder or file of the data set")] = None,
     override: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE")] = None,
     teacher: Annotated[Path | None, typer.Option(help="checkpoint to distill from")] = None,
     start: Annotated[Path | None, typer.Option(help="checkpoint to start from")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the state in OUT")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="go on from the states in OUT; leave finished trainings as they are"
+        ),
+    ] = False,
     save_every: Annotated[
         int, typer.Option(help="steps between states, besides one an epoch", min=0)
     ] = 0,
@@ -104,30 +148,39 @@ def main(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="report as JSON on stdout")] = False,
 ) -> None:
-    """Train a network; writes OUT/NAME.safetensors, NAME.state.safetensors and NAME.log.jsonl.
+    """Train networks; writes OUT/NAME.safetensors, NAME.state.safetensors and NAME.log.jsonl.
 
-    Under torchrun all its processes share the work: torchrun --nproc-per-node 2 -m
-    plum_models.train CONFIG.toml
+    Of several configurations teachers come first. With `torchrun --nproc-per-node N -m
+    plum_models.train` N processes share the work.
     """
+    reports = []
     try:
-        network, training = read_config(config, override or [])
+        recipes = in_order([read_config(config, override or []) for config in configs])
         processes = parallel.join(device)
         keep_freed_memory()
-        run = make_run(
-            network,
-            training,
-            out=out,
-            data=data,
-            teacher=teacher,
-            start=start,
-            stop_after=stop_after,
-            save_every=save_every,
-            processes=processes,
-            writer=_writer(tensorboard if processes.first else None),
-        )
-        if resume:
-            run.resume = load_checkpoint(run.file("state.safetensors"))
-        report = train(run)
+        for network, training in recipes:
+            run = make_run(
+                network,
+                training,
+                out=out,
+                data=data,
+                teacher=teacher,
+                start=start,
+                stop_after=stop_after,
+                save_every=save_every,
+                processes=processes,
+                writer=_writer(
+                    tensorboard / network.name if tensorboard and processes.first else None
+                ),
+            )
+            report = finished(run) if resume else None
+            if report is None:
+                if resume and run.file("state.safetensors").is_file():
+                    run.resume = load_checkpoint(run.file("state.safetensors"))
+                if len(recipes) > 1 and processes.first:
+                    run.console.rule(network.name)
+                report = train(run)
+            reports.append({"name": network.name, **report})
     except (PlumError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
@@ -137,7 +190,7 @@ def main(
     finally:
         parallel.leave()
     if as_json and processes.first:
-        print(json.dumps(report))
+        print(json.dumps(reports[0] if len(reports) == 1 else reports))
 
 
 if __name__ == "__main__":

@@ -114,8 +114,9 @@ class Trainer:
         state.restore(self.net, self.optimizer)
         try:
             self.done = int(state.progress["step"])
-            self.loss_sum = float(state.progress["loss_sum"])
-            self.right = int(state.progress["right"])
+            if self.run.processes.first:  # the sums are those of all
+                self.loss_sum = float(state.progress["loss_sum"])
+                self.right = int(state.progress["right"])
             if self.scaler.is_enabled():
                 self.scaler.load_state_dict(state.progress["scaler"])
         except (KeyError, TypeError, ValueError) as error:
