@@ -6,6 +6,7 @@ Commands only parse, call and print; the work is in the packages. Every command 
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -165,13 +166,14 @@ app.command("bench")(bench_command)
 def train_command(context: typer.Context) -> None:
     """Train networks for the array (`python -m plum_models.train`; needs the extra `train`)."""
     try:
-        from plum_models import train
-    except ImportError as error:
+        (train,) = entry_points(group="plum_hw.commands", name="train")
+        function = train.load()
+    except (ImportError, ValueError) as error:
         raise BuildError(
             f"plum train needs PyTorch ({error}): pip install 'plum-hw[train]', or ./plum.sh setup"
         ) from None
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    command.command()(train.main)
+    command.command()(function)
     typer.main.get_command(command).main(context.args, prog_name="plum train")
 
 

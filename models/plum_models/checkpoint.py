@@ -20,6 +20,7 @@ from plum_models.errors import ModelError
 from plum_models.networks import NetworkConfig, PlumNet
 
 FORMAT = "plum-checkpoint-2"
+FIRST_FORMAT = "plum-checkpoint-1"
 
 
 @dataclass
@@ -94,6 +95,15 @@ def save_checkpoint(
     os.replace(partial, path)
 
 
+def _from_first(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the first format, whose blocks had a container and activations a mark more."""
+    return {
+        name.replace("model.blocks.", "model."): tensor
+        for name, tensor in tensors.items()
+        if not name.endswith(".calibrated")
+    }
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; one clear error for whatever is wrong with it."""
     try:
@@ -108,7 +118,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ModelError(f"cannot read the checkpoint {path}: {error}") from error
     try:
         meta = json.loads(metadata["plum_checkpoint"])
-        if meta["format"] != FORMAT:
+        if meta["format"] == FIRST_FORMAT:
+            tensors = _from_first(tensors)
+        elif meta["format"] != FORMAT:
             raise ModelError(f"{path}: format {meta['format']!r}, this version reads {FORMAT!r}")
         network = NetworkConfig.from_json(meta["network"])
         return Checkpoint(network, tensors, meta["progress"], meta["training"], path)

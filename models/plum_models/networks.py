@@ -8,6 +8,7 @@ configuration.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeGuard
@@ -137,7 +138,9 @@ class NetworkConfig:
     @property
     def family(self) -> str:
         """The network as tables and `evaluate --network` name it."""
-        return self.name.partition("-")[0] if self.network == "residual" else self.network
+        if self.network != "residual":
+            return self.network
+        return re.sub("-(full|binary|ternary|published)$", "", self.name)
 
 
 def body_quantizer(config: NetworkConfig, filters: int, inputs: int) -> WeightQuantizer | None:

@@ -68,7 +68,7 @@ def publish(result: Path, out: Path, data: Path | None) -> dict[str, object]:
             "samples_right": int(right.sum()),
         }
         network.save(out / f"{name}.qnet")
-        if kind in REDISTRIBUTED and config.name == config.family:
+        if kind in REDISTRIBUTED and name == kind:
             save_samples(out / f"{name}-test-{SAMPLES}.npz", samples, test.labels[:SAMPLES])
     save_checkpoint(out / f"{name}.safetensors", net, progress=progress, training=training)
     shutil.copyfile(result.with_name(f"{name}.log.jsonl"), out / f"{name}.log.jsonl")
