@@ -57,9 +57,7 @@ def measured(checkpoints: list[Path]) -> list[tuple[str, PlumNet, dict[str, Any]
 
     Figures come from NAME.json beside a checkpoint (`plum_models.publish` writes it).
     """
-    files = checkpoints or [
-        SHIPPED / f"{entry['file']}.safetensors" for entry in entries().values()
-    ]
+    every = [SHIPPED / f"{entry['file']}.safetensors" for entry in entries().values()]
     found = []
     for file in checkpoints or every:
         figures = file.with_suffix(".json")

@@ -81,8 +81,9 @@ def pareto(points: Sequence[dict[str, Any]], path: Path) -> None:
             axis.set_title(name)
             axis.set_xlabel("adds an image in the layers that take the scheme, millions")
             axis.set_ylabel("top-1, %")
-            axis.set_xlim(left=0)
-            axis.legend(loc="lower right", fontsize=7)
+            axis.set_xlim(0, axis.get_xlim()[1] * 1.15)
+            axis.margins(y=0.15)
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=7)
         _save(figure, path)
 
 
@@ -95,17 +96,10 @@ def density(layers: dict[str, dict[str, float]], path: Path) -> None:
         for axis, (network, shares) in zip(axes[:, 0], layers.items(), strict=True):
             axis.bar(list(shares), list(shares.values()), color=COLOURS["signed-binary"], width=0.6)
             for place, share in enumerate(shares.values()):
-                axis.text(place, share + 0.01, f"{share:.2f}", ha="center", fontsize=7)
-            axis.axhline(1 / 2.8, color="#c2571a", lw=0.8, ls="--")
-            axis.text(
-                len(shares) - 0.5,
-                1 / 2.8,
-                " PLUM: 2.8x below 1",
-                fontsize=7,
-                va="bottom",
-                ha="right",
-            )
-            axis.set_ylim(0, max(0.55, *shares.values()) * 1.1)
+                axis.text(place, share / 2, f"{share:.2f}", ha="center", fontsize=7, color="white")
+            axis.axhline(1 / 2.8, color="#c2571a", lw=0.8, ls="--", label="1/2.8, as in PLUM")
+            axis.legend(fontsize=7, loc="upper right")
+            axis.set_ylim(0, max(0.5, *shares.values()) * 1.1)
             axis.set_ylabel("effectual weights")
             axis.set_title(network, loc="left")
             axis.tick_params(axis="x", rotation=20 if len(shares) < 12 else 90)
