@@ -163,6 +163,7 @@ def ablations(rows: Sequence[dict[str, Any]], path: Path, subtitle: str) -> None
             len(options),
             figsize=(2.1 * len(options), 4.2),
             squeeze=False,
+            sharex="col",
             sharey="row",
             layout="constrained",
         )
@@ -175,7 +176,8 @@ def ablations(rows: Sequence[dict[str, Any]], path: Path, subtitle: str) -> None
             ):
                 axis.plot(names, [row[key] for row in chosen], "o", color=shade)
                 axis.margins(x=0.3)
-                axis.tick_params(axis="x", rotation=35, labelsize=7)
+            for label in axes[1, column].get_xticklabels():
+                label.set(rotation=35, ha="right", rotation_mode="anchor", fontsize=7)
             axes[0, column].set_title(option, fontsize=9)
         axes[0, 0].set_ylabel("top-1, %")
         axes[1, 0].set_ylabel("effectual weights")

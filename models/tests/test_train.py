@@ -240,7 +240,7 @@ def test_two_processes(folder: Path, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             env=environment,
-            timeout=300,
+            timeout=600,
         )
         assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
