@@ -66,7 +66,7 @@ def load_samples(path: Path) -> Split:
     return Split(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)))
 
 
-def test_images(found: Checkpoint, data: Path | None, samples: Path | None) -> Images:
+def images_for(found: Checkpoint, data: Path | None, samples: Path | None) -> Images:
     """What a checkpoint is tested on: a sample file, or the test images of its data set."""
     shape = found.network.image
     split: Images
@@ -102,7 +102,7 @@ def main(
         path = checkpoint if network is None else shipped(network, scheme)
         assert path is not None
         found = load_checkpoint(path)
-        net, split = found.build(), test_images(found, data, images).some(limit)
+        net, split = found.build(), images_for(found, data, images).some(limit)
         began = time.perf_counter()
         top1 = (integer_top1 if integer else float_top1)(net, split)
     except PlumError as error:

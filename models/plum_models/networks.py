@@ -47,7 +47,8 @@ class NetworkConfig:
     says); ``classes``; ``width`` multiplies all channels; ``scheme`` one of `SCHEMES`;
     ``activation_bits`` 2 to 8; ``power_of_two`` steps of activations; ``weight_bits`` of layers
     that keep more, ``body_bits`` of the others in scheme "int"; ``positive_share``,
-    ``threshold``, ``region``, ``offset``, ``ede``, ``target_density``: see the quantizers.
+    ``threshold``, ``region`` (where it divides a layer's channels; others keep whole filters),
+    ``offset``, ``ede``, ``target_density``: see the quantizers.
     """
 
     name: str = "fashion"

@@ -19,7 +19,7 @@ from plum_hw.errors import PlumError
 from plum_models.checkpoint import load_checkpoint, save_checkpoint
 from plum_models.datasets import open_data
 from plum_models.errors import ModelError
-from plum_models.evaluate import float_top1, integer_top1, test_images
+from plum_models.evaluate import float_top1, images_for, integer_top1
 from plum_models.export import integer_network, labels_for, save_samples
 from plum_models.integers import integer_logits
 from plum_models.runtime import keep_freed_memory
@@ -38,7 +38,7 @@ def publish(result: Path, out: Path, data: Path | None) -> dict[str, object]:
         raise ModelError(f"{checkpoint.path} is not the end of a training")
     kind = str(training.get("data", "fashion"))
     dataset = open_data(kind, data, size=config.image[1])
-    test = test_images(checkpoint, data, None)
+    test = images_for(checkpoint, data, None)
     net, name = checkpoint.build(), config.name
     report: dict[str, object] = {
         "network": config.family,

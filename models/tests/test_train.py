@@ -21,6 +21,7 @@ import typer
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from plum_hw.cli import app as plum
 from plum_models import evaluate, export
 from plum_models import train as train_command
 from plum_models.checkpoint import load_checkpoint, save_checkpoint
@@ -105,6 +106,15 @@ def test_resume_where_the_recipe_changes(tmp_path: Path) -> None:
     assert max(float(weight.abs().max()) for weight in weights) == pytest.approx(0.3), "clipped"
     steps = [float(value) for key, value in a.items() if key.endswith("log2_step")]
     assert 0.0 not in steps, "each was calibrated"
+
+
+def test_resume_without_momentum(tmp_path: Path) -> None:
+    """An optimizer that keeps nothing between steps resumes as well."""
+    config = replace(TRAINING, epochs=1, optimizer="sgd", momentum=0.0)
+    whole = train(run(tmp_path / "whole", training=config))
+    train(run(tmp_path / "b", training=config, stop_after=2))
+    state = load_checkpoint(tmp_path / "b" / "tiny.state.safetensors")
+    assert train(run(tmp_path / "b", training=config, resume=state))["loss"] == whole["loss"]
 
 
 def test_schedules() -> None:
@@ -375,6 +385,20 @@ def test_commands(folder: Path, tmp_path: Path) -> None:
     assert code == 0
     with np.load(tmp_path / "s.npz") as file:
         assert file["images"].shape == (5, 1, 28, 28)
+
+
+def test_plum_train(folder: Path, tmp_path: Path) -> None:
+    """The same command under the name `plum`."""
+    config = tmp_path / "tiny.toml"
+    config.write_text(CONFIG)
+    arguments = ["train", config, "--data", folder, "--out", tmp_path, "--stop-after", 1, "--json"]
+    result = CliRunner().invoke(plum, [str(part) for part in arguments])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["steps"] == 1
+    result = CliRunner().invoke(plum, ["train", "none.toml"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: cannot read the configuration none.toml")
+    assert "--resume" in CliRunner().invoke(plum, ["train", "--help"]).stdout
 
 
 def test_each_mistake_is_one_line(folder: Path, tmp_path: Path) -> None:
