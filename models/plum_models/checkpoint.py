@@ -59,7 +59,7 @@ class Checkpoint:
         for name, parameter in net.named_parameters():
             prefix = f"optimizer.{name}."
             state = {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
-            # SGD without momentum keeps none, and steps of activations may have had no gradient yet.
+            # SGD without momentum keeps none; steps of activations may have had no gradient yet.
             if not state and parameter.dim() > 0 and optimizer.defaults.get("momentum", 1):
                 raise ModelError(f"{self.path}: no optimizer state of {name}: weights only?")
             if not state:
