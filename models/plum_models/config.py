@@ -39,9 +39,7 @@ class TrainConfig:
     of the results and among the shipped ones; ``distill``: share of the teacher in the loss, at
     ``temperature``; ``small_size``, ``small_epochs``: so many epochs at first see random parts of
     that side, which cost less; ``activations_from``: first epoch with quantized activations;
-    ``compile``: translate the network with torch.compile first (minutes on a CPU, a quarter off
-    each step after that); ``threads`` of PyTorch (part of the result to the last bit);
-    ``evaluate_every``: epochs between looks at the test images, which decide nothing;
+    ``threads`` of PyTorch (part of the result to the last bit); ``evaluate_every``: epochs between looks at the test images, which decide nothing;
     ``train_images``, ``test_images``: use only so many of each, spread over all (0: all).
     """
 
@@ -69,7 +67,6 @@ class TrainConfig:
     small_size: int = 0
     small_epochs: int = 0
     activations_from: int = 0
-    compile: bool = False
     seed: int = 0
     threads: int = 2
     evaluate_every: int = 1

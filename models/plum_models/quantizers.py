@@ -191,7 +191,6 @@ class SignedBinaryQuantizer(WeightQuantizer):
             raise ValueError(f"region must be 0 or divide the {inputs} input channels: {region}")
         self.threshold, self.region, self.target = threshold, region, density
         self.ede = ede
-        # A tensor: compiled code need not be made again for each epoch's values.
         self.register_buffer(
             "ede_state", torch.tensor(ede_factors(0, 1)) if ede else None, persistent=False
         )

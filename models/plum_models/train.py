@@ -53,6 +53,10 @@ def make_run(
         raise ModelError(
             f"{found.title} has {len(found.labels)} classes, the network {network.classes}"
         )
+    if training.small_size > min(network.image[1:]):
+        raise ModelError(
+            f"small_size is {training.small_size}, more than the image's {network.image[1:]}"
+        )
     splits = {}
     for name, count in (("train", training.train_images), ("test", training.test_images)):
         split = found.split(train=name == "train").some(count)

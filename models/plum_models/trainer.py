@@ -105,8 +105,6 @@ class Trainer:
             self._calibrate()
         late = self.config.activations_from > 0
         self.model: nn.Module = run.processes.wrap(self.net, unused=late)
-        if self.config.compile:
-            self.model = torch.compile(self.model)
 
     def _resume(self, state: Checkpoint) -> None:
         if state.network != self.run.network or state.training != asdict(self.config):

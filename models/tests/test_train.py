@@ -432,6 +432,7 @@ def test_each_mistake_is_one_line(folder: Path, tmp_path: Path) -> None:
         (train_command, (*base, "--set", "data=mnist"), "'mnist'"),
         (train_command, (*base, "--set", "optimizer=lion"), "'lion'"),
         (train_command, (*base, "--set", "network=resnet8"), "images of (1, 28, 28)"),
+        (train_command, (*base, "--set", "small_size=29"), "small_size is 29"),
         (train_command, (*base, "--set", "classes=3"), "10 classes, the network 3"),
         (train_command, (*base, "--set", "teacher=tutor"), "no tutor.safetensors"),
         (train_command, (*base, config), "two configurations have the name 'tiny'"),
