@@ -39,7 +39,8 @@ class TrainConfig:
     of the results and among the shipped ones; ``distill``: share of the teacher in the loss, at
     ``temperature``; ``small_size``, ``small_epochs``: so many epochs at first see random parts of
     that side, which cost less; ``activations_from``: first epoch with quantized activations;
-    ``threads`` of PyTorch (part of the result to the last bit); ``evaluate_every``: epochs between looks at the test images, which decide nothing;
+    ``threads`` of PyTorch (part of the result to the last bit); ``evaluate_every``: epochs between
+    looks at the test images, which decide nothing;
     ``train_images``, ``test_images``: use only so many of each, spread over all (0: all).
     """
 
