@@ -30,6 +30,7 @@ from .pieces import (
     counts,
     cut_columns,
     grid,
+    is_thin,
     pixels,
     ranges,
     sliced_requant,
@@ -147,6 +148,8 @@ def _total_cut(config: ArrayConfig, network: Network, layer: WeightLayer, split:
 
     def fits(rows: Span, count: int) -> bool:
         channels = 2 * split * (count + window)
+        if channels >= config.act_depth:
+            return False
         shape = (rows.size, columns.size)
         specs = [InputSpec(name=INPUT, shape=(channels, *shape), bits=_BYTE)]
         if residual is not None:
@@ -192,7 +195,7 @@ def _sum_layer(layer: WeightLayer, name: str, weight: Array, offsets: Array | No
     offsets = np.zeros(filters, np.int64) if offsets is None else offsets
     stride, padding = 1, 0
     if isinstance(layer, Conv):
-        stride, padding = layer.stride, layer.padding[1]
+        stride, padding = 1 if is_thin(layer) else layer.stride, layer.padding[1]
     half = 1 << (SHIFTS[0] - 1)
     scale = np.tile(np.array(_SCALES, np.int32), filters)
     return Patch(
@@ -292,7 +295,11 @@ def _sums_piece(
     plane, pitch = source.pitch
     looked_up = np.concatenate(
         [
-            grid((depth, rows.size, columns.inputs), (plane, rows.step * pitch, 1), row * pitch)
+            grid(
+                (depth, rows.size, columns.inputs),
+                (plane, rows.step * pitch, columns.spacing),
+                row * pitch,
+            )
             for row in range(kernel)
         ]
     )

@@ -48,7 +48,8 @@ class Span:
     *Members*: ``size`` of a tile; ``count`` of tiles; ``inputs``, input rows that a tile reads;
     ``padding`` that the tile's own layer has; ``skip``, outputs at the beginning of a tile that are
     not kept; ``before``, input rows that the first tile reads ahead of the map; ``step``, input
-    rows from one output row to the next; ``total`` of outputs.
+    rows from one output row to the next; ``total`` of outputs; ``spacing`` of the input rows that
+    a tile reads: the host leaves out what a strided layer of single pixels does not see.
     """
 
     size: int
@@ -59,6 +60,7 @@ class Span:
     before: int
     step: int
     total: int
+    spacing: int = 1
 
     @property
     def starts(self) -> list[int]:
@@ -72,16 +74,18 @@ class Span:
 
     def margins(self, length: int) -> tuple[int, int]:
         """Zeros that the host keeps before and after a map of so many rows."""
-        end = self.step * self.starts[-1] - self.before + self.inputs
+        end = self.step * self.starts[-1] - self.before + self.spacing * (self.inputs - 1) + 1
         return self.before, max(0, end - length)
 
 
-def cut_rows(layer: Layer, in_rows: int, out_rows: int, count: int) -> Span:
+def cut_rows(layer: Layer, out_rows: int, count: int) -> Span:
     """Rows in ``count`` tiles or fewer. Kernel rows are offsets of addresses, so a tile holds all
     rows that it reads and needs no padding.
     """
     kernel, padding, stride = window_of(layer, 0)
     size = -(-out_rows // count)
+    if is_thin(layer):
+        return dataclasses.replace(pixels(out_rows, size), step=stride, spacing=stride)
     inputs = stride * (size - 1) + kernel
     return Span(size, -(-out_rows // size), inputs, 0, 0, padding, stride, out_rows)
 
@@ -93,6 +97,8 @@ def cut_columns(layer: Layer, in_columns: int, out_columns: int, lanes: int) -> 
     of the map are not kept.
     """
     kernel, padding, stride = window_of(layer, 1)
+    if is_thin(layer):
+        return dataclasses.replace(pixels(out_columns, lanes), step=stride, spacing=stride)
     if max(out_columns, -(-in_columns // min(stride, 2))) <= lanes:
         return Span(out_columns, 1, in_columns, padding, 0, 0, stride, out_columns)
     skip = -(-padding // stride)
@@ -104,6 +110,13 @@ def cut_columns(layer: Layer, in_columns: int, out_columns: int, lanes: int) -> 
             count = -(-out_columns // size)
             return Span(size, count, inputs, padding, skip, stride * skip, stride, out_columns)
     return None
+
+
+def is_thin(layer: Layer) -> bool:
+    """Whether a layer sees single pixels, and not all of them."""
+    return (
+        isinstance(layer, Conv | AvgPool | MaxPool) and layer.kernel == (1, 1) and layer.stride > 1
+    )
 
 
 def window_of(layer: Layer, axis: int) -> tuple[int, int, int]:
@@ -223,6 +236,7 @@ def sliced_layer(
             changes["requant"] = dataclasses.replace(changes["requant"], bias=nothing)
     if isinstance(layer, Conv | AvgPool | MaxPool):
         changes["padding"] = (0, columns.padding)
+        changes["stride"] = 1 if is_thin(layer) else layer.stride
     if isinstance(layer, Conv) and layer.depthwise:
         changes["groups"] = last - first
     return dataclasses.replace(layer, **changes)
@@ -241,6 +255,7 @@ def tile_shapes(network: Network, layer: Layer, cut: Cut, filters: Range) -> lis
     channels = network.shape_of(layer.source)[0]
     count = filters[1] - filters[0]
     kernel, padding, stride = window_of(layer, 1)
+    stride = 1 if is_thin(layer) else stride
     made = (cut.columns.inputs + 2 * padding - kernel) // stride + 1
     if isinstance(layer, Dense) and network.shape_of(layer.source)[1:] != (1, 1):
         depth = max(last - first for first, last in cut.channels)
@@ -252,13 +267,20 @@ def tile_shapes(network: Network, layer: Layer, cut: Cut, filters: Range) -> lis
 
 
 def shape_probe(
-    network: Network, layer: Layer, specs: Sequence[InputSpec], output: Shape
+    network: Network,
+    layer: Layer,
+    specs: Sequence[InputSpec],
+    output: Shape,
+    columns: Span | None = None,
 ) -> tuple[Network, Layer]:
     """A network of one layer that has shapes and no values: all that placement asks for, and made
-    in no time.
+    in no time. ``columns``: of a tile; None for the layer as it is.
     """
     one = copy.copy(layer)
     object.__setattr__(one, "inputs", tuple(spec.name for spec in specs))
+    if columns is not None and isinstance(layer, Conv | AvgPool | MaxPool):
+        object.__setattr__(one, "padding", (0, columns.padding))
+        object.__setattr__(one, "stride", 1 if is_thin(layer) else layer.stride)
     if isinstance(layer, WeightLayer):
         weight = layer.weight
         shape = (output[0], *weight.shape[1:])
@@ -304,9 +326,10 @@ def tile_piece(
     piece = Network(
         name="piece", input=specs[0], extra_inputs=tuple(specs[1:]), layers=(one,), output=name
     )
-    sources = {INPUT: grid(inputs[0], (*source.pitch, 1))}
-    kept = np.full(made, -1, np.int64)
     rows, columns = cut.rows, cut.columns
+    plane, pitch = source.pitch
+    sources = {INPUT: grid(inputs[0], (plane, rows.spacing * pitch, columns.spacing))}
+    kept = np.full(made, -1, np.int64)
     box = slice(columns.skip, columns.skip + columns.size)
     kept[:, :, box] = grid((made[0], made[1], columns.size), (*output.pitch, 1))
     if residual is not None:

@@ -47,10 +47,17 @@ class Fit:
 
 
 def fit(
-    config: ArrayConfig, network: Network, layer: Layer, specs: Sequence[InputSpec], output: Shape
+    config: ArrayConfig,
+    network: Network,
+    layer: Layer,
+    specs: Sequence[InputSpec],
+    output: Shape,
+    columns: Span | None = None,
 ) -> Fit | None:
-    """The cheapest way to place a piece of a layer; None if there is none."""
-    probe, one = shape_probe(network, layer, specs, output)
+    """The cheapest way to place a piece of a layer, or the whole (without ``columns``); None if
+    there is none.
+    """
+    probe, one = shape_probe(network, layer, specs, output, columns)
     try:
         choices = layer_choices(config, probe, one)
     except Refusal:
@@ -99,7 +106,7 @@ def choose_cut(config: ArrayConfig, network: Network, layer: Layer) -> Iterator[
         yield from _dense_cuts(config, network, layer)
         return
     out = network.shape_of(layer.name)
-    _, in_rows, in_columns = network.shape_of(layer.source)
+    in_columns = network.shape_of(layer.source)[2]
     found: list[tuple[float, int, Cut]] = []
     for columns in _column_cuts(config, layer, in_columns, out[2]):
         for count in counts(out[0]):
@@ -109,7 +116,7 @@ def choose_cut(config: ArrayConfig, network: Network, layer: Layer) -> Iterator[
                 continue
             tried = set()
             for number in range(first, min(first + _MORE, out[1]) + 1):
-                rows = cut_rows(layer, in_rows, out[1], number)
+                rows = cut_rows(layer, out[1], number)
                 if rows.size in tried:
                     continue
                 tried.add(rows.size)
@@ -136,17 +143,18 @@ def _largest(filters: Sequence[Range]) -> Range:
 
 def _fit_of(config: ArrayConfig, network: Network, layer: Layer, cut: Cut) -> Fit | None:
     *inputs, output = tile_shapes(network, layer, cut, _largest(cut.filters))
-    return fit(config, network, layer, input_specs(network, layer, inputs), output)
+    specs = input_specs(network, layer, inputs)
+    return fit(config, network, layer, specs, output, cut.columns)
 
 
 def _fewest_rows(
     config: ArrayConfig, network: Network, layer: Layer, columns: Span, filters: tuple[Range, ...]
 ) -> int | None:
     """Fewest tiles of rows that fit."""
-    out_rows, in_rows = network.shape_of(layer.name)[1], network.shape_of(layer.source)[1]
+    out_rows = network.shape_of(layer.name)[1]
 
     def fits(count: int) -> bool:
-        rows = cut_rows(layer, in_rows, out_rows, count)
+        rows = cut_rows(layer, out_rows, count)
         return _fit_of(config, network, layer, Cut(rows, columns, filters, ())) is not None
 
     if not fits(out_rows):
