@@ -115,7 +115,7 @@ def _may_fit(network: Network, config: ArrayConfig, layer: Layer) -> bool:
         for number, (shape, name) in enumerate(zip(shapes, layer.inputs, strict=True))
     ]
     logits = network.gives_logits and layer.name == network.output
-    if logits and network.shape_of(layer.name)[0] > config.result_depth:
+    if logits and network.shape_of(layer.name)[0] >= config.result_depth:
         return False
     return fit(config, network, layer, specs, network.shape_of(layer.name)) is not None
 

@@ -200,7 +200,7 @@ def _dense_cuts(config: ArrayConfig, network: Network, layer: Layer) -> Iterator
         for count in counts(total):
             cut = Cut(one, one, ranges(total, count), ranges(depth, parts))
             most = max(last - first for first, last in cut.filters)
-            if logits and most > config.result_depth:
+            if logits and most >= config.result_depth:
                 continue
             if _fit_of(config, network, layer, cut) is not None:
                 yield cut
