@@ -92,7 +92,8 @@ def conversation(bundle: Bundle, image: np.ndarray) -> list[Request]:
     ]
     # What is read may be written again: the machine says what it is.
     machine = Machine(CONFIG)
-    for results_at, turn in enumerate(machine.turns(bundle, image), start=1):
+    for number, turn in enumerate(machine.turns(bundle, image)):
+        results_at = 1 + number % 2
         for each in turn.writes:
             requests += write(Space.ACTIVATION, each.cluster, each.address, each.data)
         layers = bundle.parts[turn.part]
