@@ -58,6 +58,10 @@ class Select(enum.IntEnum):
     HOLD = 3  # none: the source group is held for the EVEN and ODD entries that follow
 
 
+#: `out_bits` of a layer whose outputs are the lowest `act_bits` of what is shifted, not clamped.
+LOW_BITS = 15
+
+
 @dataclass(frozen=True)
 class Field:
     """One field: name, width in bits, and whether it is two's complement."""
@@ -145,7 +149,7 @@ def layer_layout(config: ArrayConfig) -> Layout:
             Field("res_base", act),  # residual of vector 0
             Field("res_step", act),  # added per vector
             Field("shift", 2),  # index into config.SHIFTS
-            Field("out_bits", 4),  # clamp to 0 .. 2**out_bits - 1
+            Field("out_bits", 4),  # clamp to 0 .. 2**out_bits - 1, or LOW_BITS
             Field("residual", 1),  # a term r*R
             Field("reduce", 1),  # sum the lanes (dense layers)
             Field("wide", 1),  # reduce only: push the 32-bit sum as a result, write nothing

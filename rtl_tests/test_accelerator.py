@@ -24,10 +24,10 @@ from plum_host.protocol import (
     Reason,
     Space,
 )
-from plum_host.steps import turns
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import ArrayConfig
 from plum_hw.golden.device import GoldenDevice
+from plum_hw.golden.machine import Machine
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.virtual import VirtualBoard
 
@@ -85,16 +85,15 @@ def load(bundle: Bundle, part: int) -> list[Request]:
 
 def conversation(bundle: Bundle, image: np.ndarray) -> list[Request]:
     """Requests that run an image, part by part, and read all that came of it."""
-    steps = list(bundle.steps)
-    run = turns(bundle, image)
-    turn = next(run)
     zeros = bytes(CONFIG.act_depth * CONFIG.groups * SPACE_BYTES[Space.ACTIVATION])
     requests = [
         (Op.READ, place(Space.IDENTITY, 0, 0, 8)),
         *write(Space.ACTIVATION, BROADCAST, 0, zeros),
     ]
-    results_at = 1
-    while steps.pop(0):
+    # What is read may be written again: the machine says what it is.
+    machine = Machine(CONFIG)
+    for number, turn in enumerate(machine.turns(bundle, image)):
+        results_at = 1 + number % 2
         for each in turn.writes:
             requests += write(Space.ACTIVATION, each.cluster, each.address, each.data)
         layers = bundle.parts[turn.part]
@@ -105,13 +104,9 @@ def conversation(bundle: Bundle, image: np.ndarray) -> list[Request]:
         for each in turn.reads:
             at = results_at if each.space == Space.RESULT else 0
             requests += read(each.space, each.cluster, at + each.address, each.words)
-        if not steps:
-            return requests
-        # Only the last step reads: what networks that fit the memories do.
-        assert not turn.reads
-        turn = run.send(())
-        results_at += 1
-    raise AssertionError("a bundle without steps")
+        machine.load(bundle, turn.part)
+        machine.run(0, layers)
+    return requests
 
 
 class Line:

@@ -200,6 +200,11 @@ class Bundle:
         return _place(self.manifest["output"])
 
     @property
+    def held_places(self) -> dict[str, Place]:
+        """The outputs of layers that host memory holds from step to step, by their names."""
+        return {entry["name"]: _place(entry) for entry in self.manifest["tensors"]}
+
+    @property
     def logits(self) -> bool:
         """Whether the output is logits and no map."""
         return bool(self.manifest["output"]["kind"] == "logits")

@@ -30,6 +30,7 @@ KEYS = (
     "predicted_cycles",
     "sha256",
     "steps",
+    "tensors",
     "version",
 )
 #: Memories of a cluster: tensor ``NAME.P.C`` is what part P has in that of cluster C.
@@ -111,6 +112,7 @@ def check_manifest(manifest: dict[str, Any], tensors: Tensors) -> None:
     size = check_int(manifest["host_bytes"], 1, _MAX_HOST_BYTES, "host_bytes")
     _check_tensor(manifest["input"], "input", size, ("bits",))
     _check_output(manifest["output"], size)
+    _check_tensors(manifest["tensors"], size)
     ends = _check_maps(manifest["maps"], tensors, config)
     _check_steps(manifest["steps"], len(manifest["parts"]), ends, size, config["result_depth"])
     _check_labels(manifest["labels"], manifest["output"]["shape"][0])
@@ -250,6 +252,14 @@ def _check_tensor(entry: Any, what: str, size: int, keys: tuple[str, ...], each:
     check_int(padded * each, 1, size, f"{what}: bytes in host memory")
     check_int(entry["at"], 0, size - padded * each, f"{what}: at")
     return elements
+
+
+def _check_tensors(tensors: Any, size: int) -> None:
+    if not isinstance(tensors, list) or len(tensors) > _MAX_LAYERS:
+        fail(f"tensors is {show(tensors)}; it must be a list of up to {_MAX_LAYERS}")
+    for index, entry in enumerate(tensors):
+        _check_tensor(entry, f"tensors[{index}]", size, ("name",))
+        _check_name(entry["name"], f"tensors[{index}]: name")
 
 
 def _check_output(entry: Any, size: int) -> None:

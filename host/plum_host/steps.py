@@ -50,6 +50,18 @@ class Place:
         channels, height, width = self.padded
         return channels * height * width
 
+    @property
+    def pitch(self) -> tuple[int, int]:
+        """Bytes from one channel to the next, and from one row to the next."""
+        _, height, width = self.padded
+        return height * width, width
+
+    def index(self, channel: int, row: int, column: int) -> int:
+        """Where an element is; rows and columns may lie in the margins."""
+        plane, pitch = self.pitch
+        top, _, left, _ = self.margins
+        return self.at + channel * plane + (top + row) * pitch + left + column
+
     def of(self, memory: Bytes) -> Bytes:
         """The tensor, a view of the memory (C, H, W)."""
         top, _, left, _ = self.margins
@@ -63,7 +75,8 @@ class Step:
     """One run of a part.
 
     *Members*: ``part``; ``writes`` and ``reads``, maps with the offset in host memory that is added
-    to their places; ``results``, words of RESULT memory that are read and the offset where they go.
+    to their places; ``results``, words of RESULT memory that are read and the offset of the words
+    to which they are added.
     """
 
     part: int
@@ -124,18 +137,24 @@ class MapUse:
         return cls(address, places.shape[1] // SPACE_BYTES[Space.ACTIVATION], used, alike)
 
 
+def host_memory(bundle: Bundle) -> Bytes:
+    """Host memory before an image. It has one byte more, a zero: what places of -1 find."""
+    return np.zeros(bundle.host_bytes + 1, np.uint8)
+
+
 def turns(
-    bundle: Bundle, image: npt.ArrayLike
+    bundle: Bundle, image: npt.ArrayLike, memory: Bytes | None = None
 ) -> Generator[Turn, Sequence[bytes], npt.NDArray[Any]]:
     """The turns of one image, uint8 (C, H, W), in their order.
+
+    memory : `host_memory`, for whoever wants to look into it
 
     Each expects the bytes of its ``reads`` to be sent back. Returns the output: int32 logits [K],
     or a uint8 map (C, H, W). Raises `ImageError` for a wrong image, `PlumHostError` for an answer
     of another size.
     """
     (checked,) = bundle.check_images(np.asarray(image)[None])
-    # One byte more, a zero: what places of -1 find.
-    memory = np.zeros(bundle.host_bytes + 1, np.uint8)
+    memory = host_memory(bundle) if memory is None else memory
     bundle.input_place.of(memory)[:] = checked
     for step in bundle.steps:
         reads = _reads(bundle, step)
@@ -194,4 +213,6 @@ def _take(
             kept = np.flatnonzero(row >= 0)
             memory[row[kept] + offset] = np.frombuffer(next(left), np.uint8)[kept]
     for words, offset in step.results:
-        memory[offset : offset + 4 * words] = np.frombuffer(next(left), np.uint8)
+        # A layer in several ranges of channels has its logits in as many summands.
+        held = memory[offset : offset + 4 * words].view("<i4")
+        held += np.frombuffer(next(left), "<i4")

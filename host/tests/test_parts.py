@@ -65,6 +65,7 @@ def make(
             "output": {**output, "at": 4, "margins": [0, 0, 0, 0]},
             "maps": places,
             "steps": steps,
+            "tensors": [],
             "labels": None,
             "layers": [LAYER] * layers,
             "parts": [{"layers": count} for count in PARTS[:parts]],

@@ -135,7 +135,7 @@ def field_problems(config: ArrayConfig, plan: LayerPlan) -> list[Problem]:
     for name, values in _counts(plan).items():
         if max(values) > highest[name]:
             text = f"{name} is {max(values)} and a descriptor holds {highest[name]}"
-            found.append(Problem(plan.layer.name, text, _REMEDIES[name]))
+            found.append(Problem(plan.layer.name, text, _REMEDIES[name], name == "vectors"))
     return found
 
 

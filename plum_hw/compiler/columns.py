@@ -11,6 +11,7 @@ from plum_hw.ir import Add, AvgPool, Conv, Dense, Layer, MaxPool, WeightLayer
 
 from .geometry import Geometry
 from .layout import TensorLayout
+from .patch import Patch
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,20 @@ class Weights:
     """All weights of a layer as sums of unsigned groups.
 
     *Members*: ``filters``; ``columns``, each run with the weights of them all (of one if they are
-    ``shared``); ``window``: the sum of all inputs is wanted too; ``maximum``: columns are compared,
-    not added.
+    ``shared``); ``maximum``: columns are compared, not added; ``window_columns``, what the window
+    sum counts, where it is wanted too.
     """
 
     filters: int
     columns: tuple[Column, ...]
     shared: bool
-    window: bool
     maximum: bool
+    window_columns: tuple[Column, ...] = ()
+
+    @property
+    def window(self) -> bool:
+        """Whether there is a window sum."""
+        return bool(self.window_columns)
 
 
 def flipped_filters(layer: Layer, filters: int) -> NDArray[np.bool_]:
@@ -72,7 +78,7 @@ def layer_weights(geometry: Geometry, source: TensorLayout) -> Weights:
             columns = tuple(
                 Column(column.shift, (run,)) for column in columns for run in column.runs
             )
-        return Weights(filters, columns, shared=True, window=False, maximum=maximum)
+        return Weights(filters, columns, shared=True, maximum=maximum)
 
     weight = layer.weight.astype(np.int64)
     weight[flipped_filters(layer, filters)] *= -1
@@ -83,8 +89,26 @@ def layer_weights(geometry: Geometry, source: TensorLayout) -> Weights:
         columns = _window_columns(
             geometry, source, weight.reshape(*weight.shape[:2], *geometry.kernel)
         )
-    window = layer.requant.window is not None
-    return Weights(filters, columns, shared=False, window=window, maximum=False)
+    window: tuple[Column, ...] = ()
+    if layer.requant.window is not None and isinstance(layer, Patch):
+        assert layer.window_weight is not None
+        counts = np.zeros((1, *layer.weight.shape[1:]), np.int64)
+        counts[0, :, 0, layer.padding[1]] = layer.window_weight
+        window = _window_columns(geometry, source, counts)
+    elif layer.requant.window is not None:
+        window = all_ones(columns)
+    return Weights(filters, columns, shared=False, maximum=False, window_columns=window)
+
+
+def all_ones(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The filter that counts every input once."""
+    return tuple(
+        Column(
+            column.shift,
+            tuple(Run(run.offset, np.ones_like(run.weights[:1])) for run in column.runs),
+        )
+        for column in columns
+    )
 
 
 def _window_columns(

@@ -72,20 +72,29 @@ def plan_copies(
 ) -> dict[str, list[Copy]]:
     """Copies of the input and of each layer's output, by tensor name; logits have none."""
     geometries = [geometry for regions in layers for geometry in regions]
-    names = [network.input.name, *(geometry.layer.name for geometry in geometries)]
+    names = [spec.name for spec in network.inputs]
+    names += [geometry.layer.name for geometry in geometries]
     readers: dict[str, list[Geometry]] = {name: [] for name in names}
     for geometry in geometries:
         for name in dict.fromkeys(geometry.layer.inputs):
             readers[name].append(geometry)
+    made = {regions[0].layer.name: regions for regions in layers}
     return {
-        tensor: tensor_copies(config, network, tensor, each) for tensor, each in readers.items()
+        tensor: tensor_copies(config, network, tensor, each, made.get(tensor, ()))
+        for tensor, each in readers.items()
     }
 
 
 def tensor_copies(
-    config: ArrayConfig, network: Network, tensor: str, readers: Sequence[Geometry]
+    config: ArrayConfig,
+    network: Network,
+    tensor: str,
+    readers: Sequence[Geometry],
+    made: Sequence[Geometry],
 ) -> list[Copy]:
-    """Copies of one tensor. ``readers``: all layers that read it, in their order."""
+    """Copies of one tensor. ``readers``: all layers that read it, in their order; ``made``, the
+    regions of the layer that gives it, none for an input.
+    """
     copies: list[Copy] = []
     flexible: list[tuple[Reader, bool]] = []
     for geometry in readers:
@@ -103,6 +112,11 @@ def tensor_copies(
             else:
                 _demand(copies, tensor, wanted, reader)
     if tensor == network.output and not network.gives_logits:
+        if not copies and not flexible and len(made) == 1 and not made[0].reduce:
+            # The host alone reads it: each cluster keeps what falls to it.
+            (geometry,) = made
+            wanted = dataclasses.replace(geometry.residual_layout(), shares=geometry.copies)
+            return [Copy(tensor, wanted, [HOST])]
         flexible.append((HOST, False))
     for reader, cleared in flexible:
         _serve(config, network, copies, tensor, reader, cleared)

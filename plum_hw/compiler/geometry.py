@@ -9,6 +9,7 @@ from plum_hw.config import ArrayConfig
 from plum_hw.ir import Add, AvgPool, Conv, Dense, Layer, MaxPool, Network, Shape
 
 from .layout import TensorLayout, Tiling, choose_tiling
+from .patch import Patch
 from .problems import Refusal
 
 MAX_PHASES = 2
@@ -54,6 +55,11 @@ class Geometry:
         """Whether the layer pushes 32-bit results instead of writing activations."""
         return isinstance(self.layer, Dense) and self.layer.requant.is_logits
 
+    @property
+    def column_stride(self) -> int:
+        """Input columns from one output column to the next."""
+        return self.layer.stride if isinstance(self.layer, Conv | AvgPool | MaxPool) else 1
+
     def column(self, column: int) -> tuple[int, int]:
         """Phase and lane offset of a kernel column."""
         if self.gathered:
@@ -89,7 +95,7 @@ class Geometry:
             copies=self.copies,
             shares=self.copies if self.local else 1,
             first=first,
-            column_step=self.row_step if self.gathered else self.phases,
+            column_step=self.column_stride if self.gathered else self.phases,
             column_first=-self.padding[1] if self.gathered else 0,
         )
 
@@ -142,6 +148,7 @@ def _too_wide(layer: str | None, lanes: int, config: ArrayConfig) -> Refusal:
         f"a row needs {lanes} lanes and the array has {config.lanes}",
         f"use an array of at least {-(-lanes // config.group_lanes) * config.group_lanes} lanes "
         "or a smaller image",
+        size=True,
     )
 
 
@@ -176,7 +183,7 @@ def layer_choices(
             for (geometry,) in result.values()
             if geometry.copies > 1
         ]
-    if layer.source == network.input.name and not whole.per_filter and whole.kernel[1] > 1:
+    if not whole.gathered and _may_gather(network, layer, whole.kernel[1]):
         choices += [tuple(_gathered(geometry) for geometry in choice) for choice in choices]
     if layer.residual_source is not None:
         choices += [
@@ -196,6 +203,16 @@ def _only_reader(network: Network, layer: Layer) -> bool:
         and len(layer.inputs) == 1
         and source != network.output
         and not any(isinstance(other, Dense) for other in made_by)
+    )
+
+
+def _may_gather(network: Network, layer: Layer, columns: int) -> bool:
+    """Whether the host can write a layer's input once for each kernel column."""
+    return (
+        network.is_input(layer.source)
+        and columns > 1
+        and isinstance(layer, Conv)
+        and not layer.depthwise
     )
 
 
@@ -242,8 +259,15 @@ def layer_geometry(
     kernel, padding, stride = (1, 1), (0, 0), 1
     if isinstance(layer, Conv | AvgPool | MaxPool):
         kernel, padding, stride = layer.kernel, layer.padding, layer.stride
-    phases = _choose_phases(config, layer, kernel[1], padding[1], stride, out_shape[2])
-    lanes = max(out_shape[2], -(-in_shape[2] // phases))
+    gathered = False
+    try:
+        phases = _choose_phases(config, layer, kernel[1], padding[1], stride, out_shape[2])
+        lanes = max(out_shape[2], -(-in_shape[2] // phases))
+    except Refusal:
+        # Gathered columns need no reach.
+        if not _may_gather(network, layer, kernel[1]):
+            raise
+        phases, lanes, gathered = kernel[1], out_shape[2], True
     count = out_shape[1] if count is None else count
     tiling = choose_tiling(config, -(-count // parts), lanes)
     if tiling is None:
@@ -255,7 +279,7 @@ def layer_geometry(
         out_shape=out_shape,
         kernel=kernel,
         padding=padding,
-        row_step=stride,
+        row_step=layer.row_stride if isinstance(layer, Patch) else stride,
         phases=phases,
         per_filter=isinstance(layer, AvgPool | MaxPool | Add)
         or (isinstance(layer, Conv) and layer.depthwise),
@@ -265,6 +289,7 @@ def layer_geometry(
         copies=config.clusters // parts,
         first=first,
         count=count,
+        gathered=gathered,
     )
 
 
@@ -289,4 +314,5 @@ def _choose_phases(
         f"use a narrower kernel or an array with reach {reach}"
         if reach <= 7
         else "use a narrower kernel, or a dense layer, which sums whole maps",
+        size=isinstance(layer, Conv) and not layer.depthwise,
     )

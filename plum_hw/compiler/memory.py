@@ -55,7 +55,7 @@ def allocate(
 ) -> Allocation:
     """Give every copy its base, the same in all clusters.
 
-    The copies of the input lie side by side, so that the host writes them at once.
+    The copies of an input lie side by side, so that the host writes them at once.
     """
     buffers = _buffers(network, layers, copies)
     # Greedy by size is the better rule for most networks, by time for chains.
@@ -88,12 +88,14 @@ def _buffers(
     def last_use(copy: Copy) -> int:
         return max(len(layers) if reader == HOST else order[reader[0]] for reader in copy.readers)
 
-    image = _Buffer([], 0, -1, -1)
-    for copy in copies[network.input.name]:
-        image.copies.append((image.size, copy))
-        image.size += copy.layout.vectors
-        image.last = max(image.last, last_use(copy))
-    buffers = [image]
+    buffers = []
+    for spec in network.inputs:
+        image = _Buffer([], 0, -1, -1)
+        for copy in copies[spec.name]:
+            image.copies.append((image.size, copy))
+            image.size += copy.layout.vectors
+            image.last = max(image.last, last_use(copy))
+        buffers.append(image)
     for index, regions in enumerate(layers):
         outputs = list(copies[regions[0].layer.name])
         for geometry in regions:
@@ -121,7 +123,9 @@ def _in_place(
         offset, old = buffer.copies[-1]
         if (name, 1, geometry.region) not in old.readers or buffer.last != index:
             continue
-        if buffer.first < 0 or any(reader[:2] == (name, 0) for reader in old.readers):
+        if any(reader[:2] == (name, 0) for reader in old.readers):
+            continue
+        if buffer.first < 0 and len(buffer.copies) > 1:
             continue
         for copy in outputs:
             if copy.layout.at(0) == old.layout.at(0):
@@ -179,4 +183,5 @@ def _too_small(
         f"it holds {', '.join(parts)}",
         "use an array with a deeper activation memory (act_depth) or more lanes, fewer channels or "
         "a smaller image",
+        size=True,
     )

@@ -162,6 +162,7 @@ class _Planner:
                     network.output,
                     f"it gives {results} results and the array holds {config.result_depth - 1}",
                     f"use an array with result_depth {results + 1} or more",
+                    True,
                 )
             )
         for name in (network.input.name, *(layer.name for layer in network.layers)):
@@ -195,14 +196,18 @@ class _Planner:
 
     def _build(self, geometry: Geometry, weights: Weights) -> Masks:
         layer = geometry.layer
-        return build_masks(
-            self.config,
-            layer.name,
-            weights,
-            self._peak(layer),
-            residual=len(layer.inputs) == 2,
-            steps=geometry.per_filter,
-        )
+        try:
+            return build_masks(
+                self.config,
+                layer.name,
+                weights,
+                self._peak(layer),
+                residual=len(layer.inputs) == 2,
+                steps=geometry.per_filter,
+            )
+        except Refusal as refusal:
+            # Logits of fewer channels each can be added up.
+            raise (refusal.sized() if geometry.logits else refusal) from None
 
     def _estimate(self, geometry: Geometry) -> Masks | None:
         """Masks of a layer with some layout of its input: the beats are always as many."""

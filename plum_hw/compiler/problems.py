@@ -12,12 +12,14 @@ class Problem:
     """One thing that an array cannot do.
 
     *Members*: ``layer``, its name, or None for the network as a whole; ``what`` is wrong, with the
-    value and the limit; ``remedy``, what would be right.
+    value and the limit; ``remedy``, what would be right; ``size``: smaller pieces of the layer may
+    fit.
     """
 
     layer: str | None
     what: str
     remedy: str
+    size: bool = False
 
     @property
     def text(self) -> str:
@@ -29,6 +31,11 @@ class Problem:
 class Refusal(UnsupportedError):
     """A stage of the compiler gives up on a layer. *Members*: ``problem``, and ``layer``."""
 
-    def __init__(self, layer: str | None, what: str, remedy: str) -> None:
-        self.problem = Problem(layer, what, remedy)
+    def __init__(self, layer: str | None, what: str, remedy: str, *, size: bool = False) -> None:
+        self.problem = Problem(layer, what, remedy, size)
         super().__init__(self.problem.text, layer)
+
+    def sized(self) -> Refusal:
+        """The same, where smaller pieces of the layer may help."""
+        problem = self.problem
+        return Refusal(problem.layer, problem.what, problem.remedy, size=True)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from plum_hw.config import SHIFTS, ArrayConfig
 from plum_hw.ir import Layer, Network, RequantLayer
-from plum_hw.layouts import requant_layout
+from plum_hw.layouts import LOW_BITS, requant_layout
 
+from .patch import Patch
 from .problems import Refusal
 
 Array = NDArray[np.int64]
@@ -108,8 +109,14 @@ def layer_constants(
         window << raise_by,
         residual << raise_by,
         index,
-        config.act_bits if requant.is_logits else requant.out_bits,
+        _out_bits(config, layer),
     )
+
+
+def _out_bits(config: ArrayConfig, layer: RequantLayer) -> int:
+    if isinstance(layer, Patch) and layer.low_bits:
+        return LOW_BITS
+    return config.act_bits if layer.requant.is_logits else layer.requant.out_bits
 
 
 def _raised(raise_by: int) -> str:

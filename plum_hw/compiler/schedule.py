@@ -163,6 +163,7 @@ def _too_large(config: ArrayConfig, plan: LayerPlan) -> Problem:
             f"a single filter needs more than {large.code_depth} words of code memory or "
             f"{large.table_depth} of table memory",
             "use an array with more lanes or a smaller image",
+            True,
         )
     memory, depth, words = "code", config.code_depth, int(least.code.max())
     if words <= depth:
@@ -171,4 +172,5 @@ def _too_large(config: ArrayConfig, plan: LayerPlan) -> Problem:
         plan.layer.name,
         f"a single filter needs {words} words of {memory} memory, which has {depth}",
         f"use an array with {memory}_depth {words} or more",
+        True,
     )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from plum_hw.config import ArrayConfig
 from plum_hw.layouts import DrainOp, Start, segment_layout
 
-from .columns import Column, Run, Weights
+from .columns import Column, Weights
 from .digits import NIBBLE_BITS, Array, pack_masks, split_signs, split_stages
 from .problems import Refusal
 
@@ -341,14 +341,7 @@ def _window(
     """The window sum: a filter of ones."""
     if not weights.window:
         return (), np.zeros(0, np.uint32)
-    ones = tuple(
-        Column(
-            column.shift,
-            tuple(Run(run.offset, np.ones_like(run.weights[:1])) for run in column.runs),
-        )
-        for column in weights.columns
-    )
-    builder = _added(config, ones, peak)
+    builder = _added(config, weights.window_columns, peak)
     _check_sums(config, layer, builder.sums.worst)
     segments, words = builder.done()
     return segments, words[0]

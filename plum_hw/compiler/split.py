@@ -90,8 +90,9 @@ class _Search:
             for geometry in self._choices[reader][numbers[reader]]
         ]
         name = self._network.layers[index].name
-        copies = tensor_copies(self._config, self._network, name, readers)
-        return self._cost(self._choices[index][numbers[index]], [copy.layout for copy in copies])
+        choice = self._choices[index][numbers[index]]
+        copies = tensor_copies(self._config, self._network, name, readers, choice)
+        return self._cost(choice, [copy.layout for copy in copies])
 
     def allocation(self, numbers: _Numbers) -> Allocation:
         """What placing the copies comes to."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from plum_hw.compiler.decode import LayerCode
 from plum_hw.config import SHIFTS, ArrayConfig
-from plum_hw.layouts import DrainOp, Start
+from plum_hw.layouts import LOW_BITS, DrainOp, Start
 
 from .faults import MachineError, require
 from .writes import decode_writes
@@ -302,7 +302,9 @@ class Kernel:
             report.add("bias_bits")
         if self.wide:
             return wrapped.ravel().astype(np.uint32)
-        y = (wrapped >> SHIFTS[fields["shift"]]).clip(0, (1 << fields["out_bits"]) - 1)
+        y = wrapped >> SHIFTS[fields["shift"]]
+        if fields["out_bits"] != LOW_BITS:
+            y = y.clip(0, (1 << fields["out_bits"]) - 1)
         y &= (1 << config.act_bits) - 1
         if fields["reduce"]:
             y = np.concatenate([y, np.zeros((*y.shape[:2], config.lanes - 1), y.dtype)], axis=2)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import plum_host.steps
 from plum_host.bundle import Bundle
-from plum_host.steps import Turn, Write, turns
+from plum_host.steps import Turn, Write, host_memory
 from plum_hw.compiler.decode import decode_layer
 from plum_hw.compiler.layout import TensorLayout
 from plum_hw.config import ArrayConfig
@@ -200,7 +201,7 @@ class Machine:
 
     def write_image(self, bundle: Bundle, image: NDArray[np.uint8]) -> None:
         """Write what the first step needs of an image, uint8 (C, H, W)."""
-        self._take(next(turns(bundle, image)).writes)
+        self._take(next(plum_host.steps.turns(bundle, image)).writes)
 
     def _take(self, writes: Sequence[Write]) -> None:
         for write in writes:
@@ -215,7 +216,7 @@ class Machine:
         """
         cycles, done = 0, 0
         overflows: set[tuple[int, str]] = set()
-        for turn in self._turns(bundle, image):
+        for turn in self.turns(bundle, image):
             left = bundle.parts[turn.part] if layers is None else layers - done
             if done and left <= 0:
                 break
@@ -231,7 +232,7 @@ class Machine:
         """What a bundle makes of images, uint8 [N, C, H, W]; see `run_image`."""
         results = []
         for image in images:
-            steps = self._turns(bundle, image)
+            steps = self.turns(bundle, image)
             try:
                 while True:
                     self.run(0, bundle.parts[next(steps).part])
@@ -240,20 +241,25 @@ class Machine:
         return np.stack(results)
 
     def step_image(self, bundle: Bundle, image: NDArray[np.uint8]) -> Iterator[int]:
-        """Like `run_image`, but pauses after every layer and gives its number in the steps."""
+        """Like `run_image`, but pauses after every layer and gives its number in the bundle."""
         step = layer_layout(self.config).words
-        number = 0
-        for turn in self._turns(bundle, image):
+        for turn in self.turns(bundle, image):
             for index in range(bundle.parts[turn.part]):
                 self.run(index * step, 1)
-                yield number
-                number += 1
+                yield sum(bundle.parts[: turn.part]) + index
 
-    def _turns(
-        self, bundle: Bundle, image: NDArray[np.uint8]
+    def held(self, bundle: Bundle, image: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Outputs of the layers that host memory holds after a run of an image, by their names."""
+        memory = host_memory(bundle)
+        for turn in self.turns(bundle, image, memory):
+            self.run(0, bundle.parts[turn.part])
+        return {name: place.of(memory) for name, place in bundle.held_places.items()}
+
+    def turns(
+        self, bundle: Bundle, image: NDArray[np.uint8], memory: NDArray[np.uint8] | None = None
     ) -> Generator[Turn, None, NDArray[Any]]:
         """The turns of an image, each ready to be run; returns the output."""
-        steps = turns(bundle, image)
+        steps = plum_host.steps.turns(bundle, image, memory)
         turn = next(steps)
         while True:
             self._take(turn.writes)

@@ -259,6 +259,11 @@ class WeightLayer(RequantLayer):
         """Share of non-zero weights, 0 to 1."""
         return float(np.count_nonzero(self.weight)) / self.weight.size
 
+    @property
+    def window_taps(self) -> int:
+        """How often the window sum counts an input, over all inputs of a window."""
+        return int(self.weight[0].size)
+
     def _check_weight(self) -> None:
         object.__setattr__(self, "weight", _freeze(self.weight))
         weight = self.weight

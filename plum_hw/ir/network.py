@@ -63,7 +63,8 @@ class Network:
     """A quantized network.
 
     *Parameters*: ``name``; ``input``; ``layers`` in topological order; ``output``, the name of the
-    output layer; ``labels``, one string per output channel, or None.
+    output layer; ``labels``, one string per output channel, or None; ``extra_inputs``, further
+    inputs: the compiler's pieces of networks have them, network files do not.
 
     Raises `NetworkError` for whatever is wrong: names, unknown or unused tensors, shapes, ranges, a
     sum that int64 cannot hold, logits that int32 cannot hold. Networks compare equal when their
@@ -75,6 +76,7 @@ class Network:
     layers: tuple[Layer, ...]
     output: str
     labels: tuple[str, ...] | None = None
+    extra_inputs: tuple[InputSpec, ...] = ()
     _shapes: dict[str, Shape] = field(init=False, repr=False)
     _bits: dict[str, int] = field(init=False, repr=False)
     _by_name: dict[str, Layer] = field(init=False, repr=False)
@@ -90,8 +92,8 @@ class Network:
         object.__setattr__(self, "layers", tuple(self.layers))
         for attribute in ("_by_name", "_bounds"):
             object.__setattr__(self, attribute, {})
-        object.__setattr__(self, "_shapes", {self.input.name: self.input.shape})
-        object.__setattr__(self, "_bits", {self.input.name: self.input.bits})
+        object.__setattr__(self, "_shapes", {spec.name: spec.shape for spec in self.inputs})
+        object.__setattr__(self, "_bits", {spec.name: spec.bits for spec in self.inputs})
         for layer in self.layers:
             self._add(layer)
         self._check_output()
@@ -142,7 +144,7 @@ class Network:
             ones = np.ones(layer.filters, np.int32)
             acc_low, acc_high = _signed_sums(layer.weight, ones, None)
             low, high = _signed_sums(layer.weight, q.scale, q.window)
-            taps = layer.weight[0].size
+            taps = layer.window_taps
         else:
             acc_low, acc_high = [0] * len(scale), [1] * len(scale)
             low, high = [min(m, 0) for m in scale], [max(m, 0) for m in scale]
@@ -224,6 +226,15 @@ class Network:
                 f"{', '.join(list(self._shapes)[:8])}..."
             )
         return name
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """All inputs, the first one first."""
+        return (self.input, *self.extra_inputs)
+
+    def is_input(self, name: str) -> bool:
+        """Whether a tensor is an input."""
+        return any(spec.name == name for spec in self.inputs)
 
     def shape_of(self, name: str) -> Shape:
         """Shape (C, H, W) of the input's or a layer's tensor."""

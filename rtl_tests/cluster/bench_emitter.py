@@ -10,7 +10,7 @@ import cocotb
 
 from plum_hw.config import SHIFTS, ArrayConfig
 from plum_hw.gateware.cluster.jobs import SIDE_BANK
-from plum_hw.layouts import Select, layer_layout, requant_layout, scatter_layout
+from plum_hw.layouts import LOW_BITS, Select, layer_layout, requant_layout, scatter_layout
 from rtl_tests.cluster.bench_requantizer import Placer, clamped, signed
 from rtl_tests.cluster.blocks import BlockBench, ReadOnlyMemory
 
@@ -78,7 +78,8 @@ class Model:
         start = max(time + block.QUEUE_LATENCY, self._finish + block.NEXT_EMISSION)
         emission.start = start
         totals = outputs(config, layer, emission)
-        y = [clamped(total, layer["shift"], layer["out_bits"]) for total in totals]
+        shift, out_bits = layer["shift"], layer["out_bits"]
+        y = [clamped(total, shift, out_bits, config.act_bits) for total in totals]
         y += [0] * (config.group_lanes - len(y))
         out_base = layer["out_base"] + emission.constants["channel"]
         steps = terms_of(layer)
@@ -174,9 +175,8 @@ def random_layer(bench: BlockBench, **fixed: int) -> dict[str, int]:
     layer = {
         field.name: rng.randint(field.low, field.high) for field in layer_layout(config).fields
     }
-    layer.update(
-        shift=rng.randrange(len(SHIFTS)), out_bits=rng.randint(1, config.act_bits), reduce=0, wide=0
-    )
+    out_bits = rng.choice([*range(1, config.act_bits + 1), LOW_BITS])
+    layer.update(shift=rng.randrange(len(SHIFTS)), out_bits=out_bits, reduce=0, wide=0)
     if "window_segments" in fixed:
         fixed["window_segments"] *= rng.choice([1, 2, 512, 1023])
     return {**layer, **fixed}

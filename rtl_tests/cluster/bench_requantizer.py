@@ -8,7 +8,7 @@ from typing import Any
 import cocotb
 
 from plum_hw.config import SHIFTS
-from plum_hw.layouts import Select
+from plum_hw.layouts import LOW_BITS, Select
 from rtl_tests.cluster.blocks import BlockBench
 
 
@@ -17,7 +17,9 @@ def signed(value: int, bits: int) -> int:
     return (value + half) % (2 * half) - half
 
 
-def clamped(t: int, shift: int, out_bits: int) -> int:
+def clamped(t: int, shift: int, out_bits: int, act_bits: int) -> int:
+    if out_bits == LOW_BITS:
+        return (t >> SHIFTS[shift]) % (1 << act_bits)
     return min(max(t >> SHIFTS[shift], 0), (1 << out_bits) - 1)
 
 
@@ -85,7 +87,8 @@ def expected_output(bench: BlockBench, terms: Terms, values: dict[str, Any]) -> 
     if values["wide"]:
         word = totals[0] % (1 << 32)
         return [word >> config.act_bits * lane & (1 << config.act_bits) - 1 for lane in range(8)]
-    return [clamped(total, values["shift"], values["out_bits"]) for total in totals]
+    shift, out_bits = values["shift"], values["out_bits"]
+    return [clamped(total, shift, out_bits, config.act_bits) for total in totals]
 
 
 async def requantize(
@@ -147,7 +150,7 @@ async def prepare(dut, gap: float) -> tuple[BlockBench, Outputs]:
 async def every_shift_and_width(dut, gap: float, reduce: int, wide: int) -> None:
     bench, outputs = await prepare(dut, gap)
     for shift in range(len(SHIFTS)):
-        for out_bits in range(1, bench.config.act_bits + 1):
+        for out_bits in (*range(1, bench.config.act_bits + 1), LOW_BITS):
             bias = extreme(bench.rng, bench.config.bias_bits)
             values = {"bias": bias, "shift": shift, "out_bits": out_bits}
             values |= {"reduce": reduce, "wide": reduce & wide}

@@ -43,7 +43,7 @@ def draw_weights(rng: np.random.Generator, scheme: str, filters: int) -> Weights
         )
         for column in range(2)
     )
-    return Weights(filters, columns, shared=False, window=False, maximum=False)
+    return Weights(filters, columns, shared=False, maximum=False)
 
 
 def shifted(weights: Weights) -> dict[int, int]:
@@ -154,7 +154,7 @@ def test_filters_of_one_sign_take_three_drains_a_column(signs):
         Column(shift, (Run(100 * shift, (rng.random((2, 48)) < 0.4) * np.array(signs)[:, None]),))
         for shift in range(3)
     )
-    weights = Weights(2, columns, shared=False, window=False, maximum=False)
+    weights = Weights(2, columns, shared=False, maximum=False)
     single = build_masks(array(), "layer", weights, 255, residual=False, steps=False)
     masks = pair_masks(array(), weights, single, [(0, 1)], 255, residual=False)
     assert sum(segment.drain for segment in masks.segments) == 3 * 3
@@ -168,9 +168,7 @@ def test_filters_of_one_sign_take_three_drains_a_column(signs):
 
 def test_no_lane_overflows():
     """257 inputs of 255 fill a lane of 16 bits."""
-    ones = Weights(
-        2, (Column(0, (Run(0, np.ones((2, 600), np.int64)),)),), False, window=False, maximum=False
-    )
+    ones = Weights(2, (Column(0, (Run(0, np.ones((2, 600), np.int64)),)),), False, maximum=False)
     single = build_masks(array(), "layer", ones, 255, residual=False, steps=False)
     masks = pair_masks(array(), ones, single, [(0, 1)], 255, residual=False)
     count = 0
@@ -217,7 +215,7 @@ def test_those_that_share_most_are_paired():
     )  # 0 and 1, 2 and 3, ...
     order = [0, 2, 4, 6, 1, 3, 5, 7]
     column = Column(0, (Run(0, base[order]),))
-    weights = Weights(8, (column,), False, window=False, maximum=False)
+    weights = Weights(8, (column,), False, maximum=False)
     assert {frozenset(pair) for pair in choose_pairs(weights, range(8))} == {
         frozenset((number, number + 4)) for number in range(4)
     }

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plum_hw.compiler.columns import Column, Run, Weights
+from plum_hw.compiler.columns import Column, Run, Weights, all_ones
 from plum_hw.compiler.digits import naf, pack_masks, split_signs
 from plum_hw.compiler.problems import Refusal
 from plum_hw.compiler.segments import Masks
@@ -25,7 +25,7 @@ def weights_of(*columns: list[np.ndarray]) -> Weights:
         for index, runs in enumerate(columns)
     )
     filters = len(columns[0][0])
-    return Weights(filters, made, shared=False, window=False, maximum=False)
+    return Weights(filters, made, shared=False, maximum=False)
 
 
 def build_masks(config: ArrayConfig, layer: str, weights: Weights, peak: int) -> Masks:
@@ -235,9 +235,8 @@ def test_a_residual_is_read_before_the_last_chain(steps):
 
 
 def test_the_window_sum_is_a_filter_of_ones():
-    weights = replace(
-        weights_of([np.eye(3, 40, dtype=int)], [np.eye(3, 9, dtype=int)]), window=True
-    )
+    weights = weights_of([np.eye(3, 40, dtype=int)], [np.eye(3, 9, dtype=int)])
+    weights = replace(weights, window_columns=all_ones(weights.columns))
     masks = build_masks(array(mask_bits=16), "layer", weights, 255)
     window = replace(masks, segments=masks.window_segments, words=masks.window_words[None])
     inputs = {**{i: i + 1 for i in range(40)}, **{1000 + i: 100 for i in range(9)}}

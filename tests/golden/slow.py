@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from plum_hw import timing
 from plum_hw.config import SHIFTS, ArrayConfig
 from plum_hw.layouts import (
+    LOW_BITS,
     DrainOp,
     Select,
     Start,
@@ -338,7 +339,9 @@ class SlowCluster:
     def output(self, total: int) -> int:
         """An activation."""
         shifted = wrapped(total, self.config.bias_bits) >> SHIFTS[self.layer["shift"]]
-        y = min(max(shifted, 0), (1 << self.layer["out_bits"]) - 1)
+        y = shifted  # its low bits, where `out_bits` is LOW_BITS
+        if self.layer["out_bits"] != LOW_BITS:
+            y = min(max(shifted, 0), (1 << self.layer["out_bits"]) - 1)
         return y & ((1 << self.config.act_bits) - 1)
 
     def write(

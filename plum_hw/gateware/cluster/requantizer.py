@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import SHIFTS, ArrayConfig
 from plum_hw.gateware.cluster.mux_tree import mux_tree
-from plum_hw.layouts import WORD_BITS, Select
+from plum_hw.layouts import LOW_BITS, WORD_BITS, Select
 
 
 class Requantizer(wiring.Component):
@@ -60,7 +60,11 @@ class Requantizer(wiring.Component):
 
     @staticmethod
     def model(t: int, shift: int, out_bits: int) -> int:
-        """Output for the accumulated t (rounding in the bias): t >> SHIFTS[shift], clamped."""
+        """Output for the accumulated t (rounding in the bias): t >> SHIFTS[shift], clamped, or with
+        `LOW_BITS` all its bits, of which `y` has the lowest.
+        """
+        if out_bits == LOW_BITS:
+            return t >> SHIFTS[shift]
         return min(max(t >> SHIFTS[shift], 0), (1 << out_bits) - 1)
 
     def elaborate(self, platform: object) -> Module:
@@ -150,6 +154,9 @@ class Requantizer(wiring.Component):
         excess = Signal(config.act_bits)  # bits above the largest output's
         for bit in range(config.act_bits):
             m.d.sync += excess[bit].eq(self.out_bits <= bit)
+        # Clamps are resets of what says that they are needed.
+        as_it_is = Signal()
+        m.d.sync += as_it_is.eq((self.out_bits == LOW_BITS) | self.wide)
         tops = [shift + config.act_bits for shift in SHIFTS] + [config.bias_bits - 1]
         lows, zeros = [], []
         for lane, total in enumerate(totals):
@@ -168,7 +175,9 @@ class Requantizer(wiring.Component):
                 negative.eq(total[-1]),
             ]
             with m.If(self.wide):
-                m.d.sync += [shifted.eq(0), above.eq(0)]
+                m.d.sync += shifted.eq(0)
+            with m.If(as_it_is):
+                m.d.sync += [above.eq(0), negative.eq(0)]
 
             filled = Signal(config.act_bits, name=f"filled_{lane}", reset_less=True)
             zero = Signal(2, name=f"zero_{lane}", reset_less=True)
