@@ -28,7 +28,7 @@ QUIET_CYCLES = 10
 
 def LOAD(config: ArrayConfig) -> int:
     """Cycles of a layer before its first possible beat."""
-    return layer_layout(config).words + 6
+    return layer_layout(config).words + 9
 
 
 def EMIT_LATENCY(config: ArrayConfig) -> int:

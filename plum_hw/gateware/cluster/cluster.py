@@ -91,6 +91,7 @@ class Cluster(wiring.Component):
         words, code = self._code(m)
         m.d.comb += [
             words.addr.eq(fetcher.address),
+            words.en.eq(fetcher.enable),
             code.addr.eq(Mux(walker.quiet, self.memory.address, walker.address)),
             sequencer.load.eq(control.load),
             sequencer.word.eq(code.data),

@@ -98,6 +98,7 @@ class Decoder(wiring.Component):
 
         # A cycle to number the bit, one to make it an address.
         number = Signal(range(MASK_BYTE))
+        byte = Signal.like(word.byte)
         base = Signal(config.act_addr_bits)
         beat = Signal(beat_layout(config))
         lowest = [word.mask[bit] & ~word.mask[:bit].any() for bit in range(MASK_BYTE)]
@@ -108,6 +109,7 @@ class Decoder(wiring.Component):
                     for k in range(len(number))
                 )
             ),
+            byte.eq(word.byte),
             base.eq(word.address),
             beat.valid.eq(issue),
             beat.null.eq(word.mask == 0),
@@ -116,7 +118,7 @@ class Decoder(wiring.Component):
             beat.drain_job.eq(word.drain_job),
             beat.emit.eq(issue & word.emit & last),
             beat.emit_job.eq(word.emit_job),
-            self.address.eq(base + number),
+            self.address.eq(base + Cat(number, byte)),
             self.beat.eq(beat),
         ]
         return m
