@@ -44,6 +44,8 @@ class ArrayConfig:
     layer_counters : layers whose cycles are counted apart
     packet_bytes : largest packet body on the link
     queue_bytes : memory for requests that wait while one is executed
+    lut_inputs : of the FPGA's LUTs, 6 or 4. With 4 registers divide more of the logic, and
+        multipliers have 18 bits, not 25
 
     Raises
     ------
@@ -69,6 +71,7 @@ class ArrayConfig:
     layer_counters: int = 64
     packet_bytes: int = 1040
     queue_bytes: int = 4096
+    lut_inputs: int = 6
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -90,6 +93,7 @@ class ArrayConfig:
             ("layer_counters", 16, 256),
             ("packet_bytes", 64, 4096),
             ("queue_bytes", 256, 16384),
+            ("lut_inputs", 4, 6),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -110,6 +114,8 @@ class ArrayConfig:
                 f"queue_bytes is {self.queue_bytes}; it must hold a packet of "
                 f"{self.packet_bytes} bytes and two more"
             )
+        if self.lut_inputs == 5:
+            raise ConfigError("lut_inputs is 5; it must be 4 or 6")
         if self.mask_bits % 8:
             raise ConfigError(f"mask_bits is {self.mask_bits}; it must be 8, 16, 24 or 32")
 

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory, MemoryData, ReadPort
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.activation_memory import ActivationMemory
+from plum_hw.gateware.cluster.activation_memory import NEVER_AT_ONCE, ActivationMemory
 from plum_hw.gateware.cluster.decoder import Decoder
 from plum_hw.gateware.cluster.drain import Drain
 from plum_hw.gateware.cluster.emitter import Emitter
@@ -171,7 +171,7 @@ class Cluster(wiring.Component):
 
         Its one writer, the host, has the second port's address, so that both fit a block RAM.
         """
-        m.submodules.code = memory = Memory(self.code_data)
+        m.submodules.code = memory = Memory(self.code_data, attrs=NEVER_AT_ONCE)
         write = memory.write_port()
         words = memory.read_port(transparent_for=())
         other = memory.read_port(transparent_for=())
@@ -184,7 +184,7 @@ class Cluster(wiring.Component):
 
     def _table(self, m: Module, emitter: Emitter) -> ReadPort:
         """Table memory, the emitter's to read during a run."""
-        m.submodules.table = memory = Memory(self.table_data)
+        m.submodules.table = memory = Memory(self.table_data, attrs=NEVER_AT_ONCE)
         write = memory.write_port()
         read = memory.read_port(transparent_for=())
         m.d.comb += [

@@ -68,28 +68,31 @@ class Decoder(wiring.Component):
         last = Signal()
         m.d.comb += [
             rest.eq(word.mask & Cat(word.mask[:bit].any() for bit in range(MASK_BYTE))),
-            last.eq(rest == 0),
+            last.eq(_at_most_one(word.mask)),
         ]
 
+        # Whether the next word is taken is known late and decides much, so it depends on as little
+        # as it can.
         drain_wait = Signal(range(config.groups))
-        by_drain, by_emit, ends, issue = Signal(), Signal(), Signal(), Signal()
+        draining = Signal()  # drain_wait is not zero
+        by_drain, by_emit, blocked, issue = Signal(), Signal(), Signal(), Signal()
         read, full, unfinished = self._banks(m, word, issue & last & word.emit)
         opens = word.drain_job.op == DrainOp.SET
         m.d.comb += [
-            ends.eq(valid & last & word.drain),
-            by_drain.eq(ends & (drain_wait != 0)),
-            by_emit.eq(ends & ((opens & read) | (word.emit & full))),
-            issue.eq(valid & ~by_drain & ~by_emit),
+            by_drain.eq(word.drain & draining),
+            by_emit.eq((word.drain & opens & read) | (word.emit & full)),
+            blocked.eq(by_drain | by_emit),
+            self.i.ready.eq(~valid | (last & ~blocked)),
+            issue.eq(valid & ~(last & blocked)),
             self.beat_count.eq(issue),
-            self.drain_stalls.eq(by_drain),
-            self.emit_stalls.eq(by_emit & ~by_drain),
-            self.i.ready.eq(~valid | (issue & last)),
+            self.drain_stalls.eq(valid & last & by_drain),
+            self.emit_stalls.eq(valid & last & by_emit & ~by_drain),
             self.quiet.eq(~(valid | unfinished)),
         ]
-        with m.If(issue & ends):
-            m.d.sync += drain_wait.eq(config.groups - 1)
-        with m.Elif(drain_wait != 0):
-            m.d.sync += drain_wait.eq(drain_wait - 1)
+        with m.If(issue & last & word.drain):
+            m.d.sync += [drain_wait.eq(config.groups - 1), draining.eq(config.groups > 1)]
+        with m.Elif(draining):
+            m.d.sync += [drain_wait.eq(drain_wait - 1), draining.eq(drain_wait != 1)]
 
         with m.If(issue):
             m.d.sync += [word.mask.eq(rest), word.start.eq(Start.KEEP)]
@@ -153,3 +156,12 @@ class Decoder(wiring.Component):
         read = Cat(unfinished[:2], unfinished[2:] | sides[0] | sides[1])
         pairs = [unfinished[i] & unfinished[j] for i in range(4) for j in range(i)]
         return read.bit_select(word.drain_job.bank, 1), Cat(pairs).any(), unfinished.any()
+
+
+def _at_most_one(mask: Value) -> Value:
+    """Whether at most one bit is set, in few levels of LUTs."""
+    halves = [mask[: len(mask) // 2], mask[len(mask) // 2 :]]
+    two = [
+        Cat(half[i] & half[j] for i in range(len(half)) for j in range(i)).any() for half in halves
+    ]
+    return ~(two[0] | two[1] | (halves[0].any() & halves[1].any()))

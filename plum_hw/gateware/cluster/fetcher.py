@@ -87,9 +87,7 @@ class Fetcher(wiring.Component):
         m.d.comb += self.o.valid.eq(valid[3])
         return m
 
-    def _walk(
-        self, m: Module, valid: Signal, move: Signal
-    ) -> tuple[data.View, Signal, Signal]:
+    def _walk(self, m: Module, valid: Signal, move: Signal) -> tuple[data.View, Signal, Signal]:
         """Address the words of one segment after another; the segment, and whether the word is its
         first or last.
         """
@@ -98,23 +96,25 @@ class Fetcher(wiring.Component):
         first, last = Signal(), Signal()
         left = Signal(7)  # words of the segment after the one that is addressed
         pointer = Signal(config.code_addr_bits)
-        restart = Signal()
+        following = self.i.payload
+        # What comes next does not depend on when words move, which is known late.
+        turn, restart, step = Signal(), Signal(), Signal()
         m.d.comb += [
-            last.eq(left == 0),
-            self.i.ready.eq(~valid[0] | (move & last)),
-            restart.eq(self.i.valid & self.i.ready & self.i.payload.restart),
+            turn.eq(~valid[0] | last),
+            restart.eq(turn & self.i.valid & following.restart),
+            step.eq(~valid[0] | move),
+            self.i.ready.eq(turn & step),
             self.address.eq(pointer),
         ]
-        m.d.sync += pointer.eq(
-            (move & valid[0] & ~restart) + Mux(restart, self.weight_ptr, pointer)
-        )
-        with m.If(move | ~valid[0]):
+        with m.If(step):
             m.d.sync += [
-                first.eq(self.i.ready),
-                left.eq(C(-1, 7) + Mux(self.i.ready, self.i.payload.words, left)),
+                first.eq(turn),
+                last.eq(Mux(turn, following.words == 1, left == 1)),
+                left.eq(C(-1, 7) + Mux(turn, following.words, left)),
+                pointer.eq((valid[0] & ~restart) + Mux(restart, self.weight_ptr, pointer)),
             ]
-        with m.If(self.i.ready):
-            m.d.sync += [valid[0].eq(self.i.valid), segment.eq(self.i.payload)]
+            with m.If(turn):
+                m.d.sync += [valid[0].eq(self.i.valid), segment.eq(following)]
         return segment, first, last
 
     def _bytes(
@@ -124,18 +124,23 @@ class Fetcher(wiring.Component):
         config = self._config
         count = config.mask_bits // MASK_BYTE
         source = behind.segment
-        present = Signal(config.mask_bits)
+        # Without the common reset, so that the flip-flops' own serves residuals.
+        present = Signal(config.mask_bits, reset_less=True)
         base = Signal(config.act_addr_bits)
         start, drain, emit = Signal(Start), Signal(), Signal()
         jobs = [Signal.like(self.o.payload[name]) for name in ("drain_job", "emit_job")]
-        full, rest = Signal(count), Signal(count)  # bytes that have not gone, without the lowest
-        with m.If(self.o.ready):
-            m.d.sync += [full.eq(rest), start.eq(Start.KEEP)]
+        # Bytes that go after the present one. Its number and whether there are any is known when
+        # it comes.
+        rest, select = Signal(count), Signal.like(self.o.payload.byte)
+        coming = Signal(count)
         with m.If(move):
             offset = Mux(source.residual, word[: len(base)], 0)
+            m.d.comb += coming.eq(
+                Cat(word.word_select(at, MASK_BYTE).any() for at in range(count))
+                & ~source.residual.replicate(count)
+            )
             m.d.sync += [
                 present.eq(word),
-                full.eq(Cat(word.word_select(at, MASK_BYTE).any() for at in range(count))),
                 base.eq(
                     Mux(behind.first, offset, config.mask_bits)
                     + Mux(behind.first, source.address, base)
@@ -147,13 +152,18 @@ class Fetcher(wiring.Component):
                 jobs[1].eq(source.emit_job),
             ]
             with m.If(source.residual):
-                m.d.sync += [present.eq(1), full.eq(0)]
+                m.d.sync += present.eq(1)
+        with m.Else():
+            m.d.comb += coming.eq(rest)
+            with m.If(self.o.ready):
+                m.d.sync += start.eq(Start.KEEP)
+        with m.If(move | self.o.ready):
+            m.d.sync += [select.eq(0), rest.eq(0), more.eq(0)]
+            for index in reversed(range(count)):
+                with m.If(coming[index]):
+                    above = coming & ~C((2 << index) - 1, count)
+                    m.d.sync += [select.eq(index), rest.eq(above), more.eq(above.any())]
 
-        select = Signal.like(self.o.payload.byte)
-        for index in reversed(range(count)):
-            with m.If(full[index]):
-                m.d.comb += [select.eq(index), rest.eq(full & ~C((2 << index) - 1, count))]
-        m.d.comb += more.eq(rest.any())
         payload = self.o.payload
         data_bytes = [present.word_select(index, MASK_BYTE) for index in range(count)]
         m.d.comb += [

@@ -1,6 +1,6 @@
 """The walker: the loops of a layer over vectors, passes and segments."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -63,30 +63,31 @@ class Walker(wiring.Component):
         # Segments asked for, arrived and taken, modulo the queue's places.
         places = range(_PLACES)
         asked, arrived, taken = Signal(places), Signal(places), Signal(places)
-        active, step = Signal(), Signal()
+        # Room is found a cycle late, which `_DEPTH` makes up for.
+        active, room, step = Signal(), Signal(), Signal()
         m.d.comb += [
-            step.eq(active & ((asked ^ taken) != _DEPTH)),
+            step.eq(active & room),
             self.o.valid.eq(arrived != taken),
         ]
         m.d.sync += [
             asked.eq(asked + step),
+            room.eq((asked + step)[: len(asked)] ^ taken != _DEPTH),
             arrived.eq(asked),
             taken.eq(taken + (self.o.valid & self.o.ready)),
         ]
 
-        # Counters go from one up to their limits: so they need no choice, which would not share a
-        # LUT with the adder.
-        vectors, segments = Signal(9, init=1), Signal(10, init=1)
-        passes = Signal.like(layer.passes, init=1)
+        # Counters go down to zero.
+        vectors, segments = Signal(9), Signal(10)
+        passes = Signal.like(layer.passes)
         number = Signal(config.filter_bits)  # of the pass's first filter
         bank = Signal()
         is_window, first_segment, first_pass = Signal(), Signal(), Signal()
         last_segment, last_pass, last_vector = Signal(), Signal(), Signal()
         pass_ends, vector_ends = Signal(), Signal()
         m.d.comb += [
-            last_segment.eq(segments == Mux(is_window, layer.window_segments, layer.segments)),
-            last_pass.eq(passes == layer.passes),
-            last_vector.eq(vectors == layer.vectors),
+            last_segment.eq(segments == 0),
+            last_pass.eq(passes == 0),
+            last_vector.eq(vectors == 0),
             pass_ends.eq(step & last_segment),
             vector_ends.eq(pass_ends & last_pass),
         ]
@@ -122,21 +123,19 @@ class Walker(wiring.Component):
                 is_window.eq(next_is_window),
                 first_pass.eq(begin_vector),
             ]
-        with m.If(self.clear | pass_ends):
-            m.d.sync += segments.eq(1)
-        with m.Elif(step):
-            m.d.sync += segments.eq(segments + 1)
-        with m.If(self.clear | vector_ends):
-            m.d.sync += [passes.eq(1), number.eq(0)]
+        count = Mux(next_is_window, layer.window_segments, layer.segments)
+        for counter, begin, end, limit in (
+            (segments, begin_pass, step, count),
+            (passes, begin_vector, pass_ends, layer.passes),
+            (vectors, self.start, vector_ends, layer.vectors),
+        ):
+            with m.If(begin | end):
+                # A selection in the carry chain's other input, so that it shares the adder's LUT.
+                m.d.sync += counter.eq(C(-1, len(counter)) + Mux(begin, limit, counter))
+        with m.If(begin_vector):
+            m.d.sync += number.eq(0)
         with m.Elif(pass_ends):
-            m.d.sync += [
-                passes.eq(passes + 1),
-                number.eq(Mux(is_window, 0, Mux(layer.pair, 2, 1)) + number),
-            ]
-        with m.If(self.clear):
-            m.d.sync += vectors.eq(1)
-        with m.Elif(vector_ends):
-            m.d.sync += vectors.eq(vectors + 1)
+            m.d.sync += number.eq(Mux(is_window, 0, Mux(layer.pair, 2, 1)) + number)
         with m.If(self.start):
             m.d.sync += [active.eq(1), bank.eq(0)]
         with m.Elif(pass_ends):
