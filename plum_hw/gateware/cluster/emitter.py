@@ -47,8 +47,8 @@ class Emitter(wiring.Component):
     layer : descriptor, constant from `layer_start` until nothing is on its way
     layer_start : strobe, before the layer's first emission; slots count from this cycle 0
     start, job : strobe to give an emission
-    finished, finished_bank : strobe in the cycle of an emission's last step, the last that reads
-        any sums
+    finished, finished_bank : strobe in the cycle of an emission's last step, the one before the
+        last that reads any sums
     sum_port : the drain's sums
     table : constants and scatter lists
     bus : entries on the write buses; all zero where there is none
