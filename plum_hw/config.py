@@ -221,15 +221,20 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # For cycles: open synthesis maps a cluster to 19 EBR (two of them for the code memory's
-        # two ports), so that ten would fit the LFE5U-85F's 208.
+        # 21 EBR a cluster of the LFE5U-85F's 208 (16 activations, 4 code for its two read ports, 1
+        # table), but its LUTs are the limit: some 7,700 a cluster of 83,640.
         ArrayConfig(
             name="ulx3s-85f",
-            clusters=12,
+            clusters=8,
             write_buses=4,
             act_depth=512,
-            code_depth=512,
-            table_depth=256,
+            code_depth=1024,
+            table_depth=512,
+            reach=1,
+            acc_bits=15,
+            sum_bits=22,
+            layer_counters=32,
+            lut_inputs=4,
         ),
         # One cluster that holds the shipped network: 45 of the LFE5U-25F's 56 EBR, and 16 of its 28
         # multipliers, so that a second cluster would not fit.
