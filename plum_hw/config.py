@@ -225,7 +225,7 @@ PRESETS: dict[str, ArrayConfig] = {
         # table), but its LUTs are the limit: some 7,700 a cluster of 83,640.
         ArrayConfig(
             name="ulx3s-85f",
-            clusters=8,
+            clusters=6,
             write_buses=4,
             act_depth=512,
             code_depth=1024,
