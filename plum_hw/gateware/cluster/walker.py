@@ -76,9 +76,10 @@ class Walker(wiring.Component):
             taken.eq(taken + (self.o.valid & self.o.ready)),
         ]
 
-        # Counters go down to zero.
-        vectors, segments = Signal(9), Signal(10)
-        passes = Signal.like(layer.passes)
+        # Segments, whose number may change from pass to pass, are counted down; the others from one
+        # up, which takes less.
+        vectors, segments = Signal(9, init=1), Signal(10)
+        passes = Signal.like(layer.passes, init=1)
         number = Signal(config.filter_bits)  # of the pass's first filter
         bank = Signal()
         is_window, first_segment, first_pass = Signal(), Signal(), Signal()
@@ -86,8 +87,8 @@ class Walker(wiring.Component):
         pass_ends, vector_ends = Signal(), Signal()
         m.d.comb += [
             last_segment.eq(segments == 0),
-            last_pass.eq(passes == 0),
-            last_vector.eq(vectors == 0),
+            last_pass.eq(passes == layer.passes),
+            last_vector.eq(vectors == layer.vectors),
             pass_ends.eq(step & last_segment),
             vector_ends.eq(pass_ends & last_pass),
         ]
@@ -124,18 +125,20 @@ class Walker(wiring.Component):
                 first_pass.eq(begin_vector),
             ]
         count = Mux(next_is_window, layer.window_segments, layer.segments)
-        for counter, begin, end, limit in (
-            (segments, begin_pass, step, count),
-            (passes, begin_vector, pass_ends, layer.passes),
-            (vectors, self.start, vector_ends, layer.vectors),
-        ):
-            with m.If(begin | end):
-                # A selection in the carry chain's other input, so that it shares the adder's LUT.
-                m.d.sync += counter.eq(C(-1, len(counter)) + Mux(begin, limit, counter))
-        with m.If(begin_vector):
-            m.d.sync += number.eq(0)
+        with m.If(begin_pass | step):
+            # A selection in the carry chain's other input, so that it shares the adder's LUT.
+            m.d.sync += segments.eq(C(-1, len(segments)) + Mux(begin_pass, count, segments))
+        with m.If(self.clear | vector_ends):
+            m.d.sync += [passes.eq(1), number.eq(0)]
         with m.Elif(pass_ends):
-            m.d.sync += number.eq(Mux(is_window, 0, Mux(layer.pair, 2, 1)) + number)
+            m.d.sync += [
+                passes.eq(passes + 1),
+                number.eq(Mux(is_window, 0, Mux(layer.pair, 2, 1)) + number),
+            ]
+        with m.If(self.clear):
+            m.d.sync += vectors.eq(1)
+        with m.Elif(vector_ends):
+            m.d.sync += vectors.eq(vectors + 1)
         with m.If(self.start):
             m.d.sync += [active.eq(1), bank.eq(0)]
         with m.Elif(pass_ends):
