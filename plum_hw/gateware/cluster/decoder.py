@@ -74,12 +74,11 @@ class Decoder(wiring.Component):
         # Whether the next word is taken is known late and decides much, so it depends on as little
         # as it can.
         drain_wait = Signal(range(config.groups))
-        draining = Signal()  # drain_wait is not zero
         by_drain, by_emit, blocked, issue = Signal(), Signal(), Signal(), Signal()
         read, full, unfinished = self._banks(m, word, issue & last & word.emit)
         opens = word.drain_job.op == DrainOp.SET
         m.d.comb += [
-            by_drain.eq(word.drain & draining),
+            by_drain.eq(word.drain & (drain_wait != 0)),
             by_emit.eq((word.drain & opens & read) | (word.emit & full)),
             blocked.eq(by_drain | by_emit),
             self.i.ready.eq(~valid | (last & ~blocked)),
@@ -90,9 +89,9 @@ class Decoder(wiring.Component):
             self.quiet.eq(~(valid | unfinished)),
         ]
         with m.If(issue & last & word.drain):
-            m.d.sync += [drain_wait.eq(config.groups - 1), draining.eq(config.groups > 1)]
-        with m.Elif(draining):
-            m.d.sync += [drain_wait.eq(drain_wait - 1), draining.eq(drain_wait != 1)]
+            m.d.sync += drain_wait.eq(config.groups - 1)
+        with m.Elif(drain_wait != 0):
+            m.d.sync += drain_wait.eq(drain_wait - 1)
 
         with m.If(issue):
             m.d.sync += [word.mask.eq(rest), word.start.eq(Start.KEEP)]
