@@ -44,6 +44,8 @@ class ArrayConfig:
     layer_counters : layers whose cycles are counted apart
     packet_bytes : largest packet body on the link
     queue_bytes : memory for requests that wait while one is executed
+    lut_inputs : of the FPGA's LUTs, 6 or 4. With 4 registers divide more of the logic, and
+        multipliers have 18 bits, not 25
 
     Raises
     ------
@@ -69,6 +71,7 @@ class ArrayConfig:
     layer_counters: int = 64
     packet_bytes: int = 1040
     queue_bytes: int = 4096
+    lut_inputs: int = 6
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -90,6 +93,7 @@ class ArrayConfig:
             ("layer_counters", 16, 256),
             ("packet_bytes", 64, 4096),
             ("queue_bytes", 256, 16384),
+            ("lut_inputs", 4, 6),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -110,6 +114,8 @@ class ArrayConfig:
                 f"queue_bytes is {self.queue_bytes}; it must hold a packet of "
                 f"{self.packet_bytes} bytes and two more"
             )
+        if self.lut_inputs == 5:
+            raise ConfigError("lut_inputs is 5; it must be 4 or 6")
         if self.mask_bits % 8:
             raise ConfigError(f"mask_bits is {self.mask_bits}; it must be 8, 16, 24 or 32")
 
@@ -215,15 +221,20 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # For cycles: open synthesis maps a cluster to 19 EBR (two of them for the code memory's
-        # two ports), so that ten would fit the LFE5U-85F's 208.
+        # 21 EBR a cluster of the LFE5U-85F's 208 (16 activations, 4 code for its two read ports, 1
+        # table), but its LUTs are the limit: some 7,700 a cluster of 83,640.
         ArrayConfig(
             name="ulx3s-85f",
-            clusters=12,
+            clusters=6,
             write_buses=4,
             act_depth=512,
-            code_depth=512,
-            table_depth=256,
+            code_depth=1024,
+            table_depth=512,
+            reach=1,
+            acc_bits=15,
+            sum_bits=22,
+            layer_counters=32,
+            lut_inputs=4,
         ),
         # One cluster that holds the shipped network: 45 of the LFE5U-25F's 56 EBR, and 16 of its 28
         # multipliers, so that a second cluster would not fit.

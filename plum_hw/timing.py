@@ -20,7 +20,7 @@ NEXT_EMISSION = 0
 BANK_FREE = 1
 #: The slots of bus p for cluster c are the cycles t of a layer with
 #: (t + SLOT_ZERO - c - floor(p * clusters / write_buses)) mod clusters == 0.
-SLOT_ZERO = 5
+SLOT_ZERO = 8
 #: Cycles that the conductor sees all clusters quiet before it ends a layer: the last write must
 #: have reached its memory before descriptors change.
 QUIET_CYCLES = 10
@@ -28,7 +28,7 @@ QUIET_CYCLES = 10
 
 def LOAD(config: ArrayConfig) -> int:
     """Cycles of a layer before its first possible beat."""
-    return layer_layout(config).words + 6
+    return layer_layout(config).words + 10
 
 
 def EMIT_LATENCY(config: ArrayConfig) -> int:

@@ -119,7 +119,10 @@ def schedule(config, layer, words: list[dict[str, Any]], offered: list[int], fin
                 accepts = [accepts[1], end + BANK_FREE]
                 for bank in reads(layer, word["emit_job"]):
                     free[bank] = max(free[bank], end + BANK_FREE)
-            address = None if bit is None else (word["address"] + bit) % (1 << config.act_addr_bits)
+            address = None
+            if bit is not None:
+                address = word["address"] + MASK_BYTE * word["byte"] + bit
+                address %= 1 << config.act_addr_bits
             start = word["start"] if number == 0 else Start.KEEP
             beats.append(
                 (
@@ -148,6 +151,7 @@ def random_words(bench: BlockBench, layer: dict[str, int], count: int, events: f
         word = {
             "mask": mask,
             "address": rng.randrange(1 << config.act_addr_bits),
+            "byte": rng.randrange(config.mask_bits // MASK_BYTE),
             "start": rng.choice(list(Start)),
             "drain": int(rng.random() < events),
             "drain_job": drain_job(rng),
@@ -230,7 +234,7 @@ async def an_emission_that_meets_another_is_noticed(dut) -> None:
     bench.set(i__payload={}, window=0, residual=0, finished=0)
     await bench.reset()
     job = {"shift": 0, "op": DrainOp.ADD, "negate": 0, "bank": 1}
-    word = {"mask": 1, "drain": 1, "drain_job": job, "emit": 1, "emit_job": {"bank": 1}}
+    word = {"mask": 1, "byte": 0, "drain": 1, "drain_job": job, "emit": 1, "emit_job": {"bank": 1}}
     codec = Codec(mask_layout(bench.config))
     source.send([codec.pack(word)] * 2)
     await bench.settle(60)

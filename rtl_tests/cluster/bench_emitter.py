@@ -135,10 +135,10 @@ class Surroundings:
         bench = self._bench
         config, now = bench.config, bench.cycles
         size = config.group_lanes
-        # Only the emission in progress finds its sums, and only until it is finished.
+        # Only the emission in progress finds its sums, and only until the cycle after its finish.
         sums = [self._rng.randrange(-99, 99) for _ in range(config.lanes)]
         for emission in self.emissions:
-            if emission.start < now <= emission.finish:
+            if emission.start + 1 < now <= emission.finish + 1:
                 sums = emission.sums.get(bench.get("sum_port__bank"), sums)
         group = bench.get("sum_port__group") % config.groups
         self._answer = sums[size * group :][:size]

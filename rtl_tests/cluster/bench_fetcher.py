@@ -45,7 +45,8 @@ def bytes_of(
                 result.append(
                     {
                         "mask": part,
-                        "address": (address + at) % (1 << config.act_addr_bits),
+                        "address": address % (1 << config.act_addr_bits),
+                        "byte": at // MASK_BYTE,
                         "start": segment["start"] if first else Start.KEEP,
                         "drain": segment["drain"] * last,
                         "drain_job": segment["drain_job"],
@@ -83,7 +84,7 @@ async def fetch(bench: BlockBench, longest: int):
         return bench.rng.getrandbits(32) & kept
 
     code = [word() for _ in range(1 << config.code_addr_bits)]
-    ReadOnlyMemory(bench, "address", "word", code, latency=1)
+    ReadOnlyMemory(bench, "address", "word", code, latency=1, enable="enable")
     weight_ptr = bench.rng.randrange(len(code))
     bench.set(weight_ptr=weight_ptr)
     await bench.reset()

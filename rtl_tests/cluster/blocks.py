@@ -144,14 +144,25 @@ class BlockBench(Bench):
 
 
 class ReadOnlyMemory:
-    """What a block reads: the word addressed `latency` cycles before."""
+    """What a block reads: the word addressed `latency` cycles before.
+
+    enable : port without which nothing new is read (with a latency of 1 only)
+    """
 
     def __init__(
-        self, bench: BlockBench, address: str, word: str, words: Sequence[int], latency: int
+        self,
+        bench: BlockBench,
+        address: str,
+        word: str,
+        words: Sequence[int],
+        latency: int,
+        enable: str | None = None,
     ) -> None:
         self._bench, self._address, self._word = bench, address, word
+        self._enable = enable
         self.words = words
         self._pending = deque([0] * latency)
+        self._asked = 0
         bench.parts.append(self)
 
     def drive(self) -> None:
@@ -159,7 +170,12 @@ class ReadOnlyMemory:
         self._bench.set(**{self._word: self.words[address % len(self.words)]})
 
     def sample(self) -> None:
-        self._pending.append(self._bench.get(self._address))
+        self._asked = (
+            self._bench.get(self._address)
+            if self._enable is None or self._bench.get(self._enable)
+            else self._asked
+        )
+        self._pending.append(self._asked)
 
 
 def drain_job(rng: random.Random) -> dict[str, int]:

@@ -35,6 +35,7 @@ ARRAYS = {
         acc_bits=20,
         sum_bits=25,
         reach=1,
+        lut_inputs=4,
     ),
 }
 #: Blocks small enough for a second, much slower simulator.

@@ -8,6 +8,10 @@ from amaranth.lib.wiring import In, Out
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import bus_layout
 
+#: Of memories in which no word that matters is read as it is written. Yosys adds logic to some
+#: families' block RAMs otherwise, so that such a read finds what was there before.
+NEVER_AT_ONCE = {"no_rw_check": 1}
+
 
 class ActivationMemory(wiring.Component):
     """`act_depth` vectors of `lanes` activations; one vector read a cycle, one group written a bus.
@@ -48,7 +52,7 @@ class ActivationMemory(wiring.Component):
         width = config.group_lanes * config.act_bits
         skip = (config.write_buses - 1).bit_length()  # bits of a group that its bus tells
         for number, memory_data in enumerate(self.memories):
-            m.submodules[f"group_{number}"] = memory = Memory(memory_data)
+            m.submodules[f"group_{number}"] = memory = Memory(memory_data, attrs=NEVER_AT_ONCE)
             read = memory.read_port(transparent_for=())
             write = memory.write_port()
             bus = self.buses[config.bus_of(number)]

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory, MemoryData, ReadPort
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.activation_memory import ActivationMemory
+from plum_hw.gateware.cluster.activation_memory import NEVER_AT_ONCE, ActivationMemory
 from plum_hw.gateware.cluster.decoder import Decoder
 from plum_hw.gateware.cluster.drain import Drain
 from plum_hw.gateware.cluster.emitter import Emitter
@@ -47,6 +47,11 @@ class Cluster(wiring.Component):
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
         self.code_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.code_depth, init=[])
+        self._control = Signal(Control)
+        self._memory = MemoryPort.create(path=("memory",))
+        self._buses = [
+            Signal(bus_layout(config), name=f"bus_{number}") for number in range(config.write_buses)
+        ]
         self.table_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.table_depth, init=[])
         super().__init__(
             {
@@ -63,8 +68,16 @@ class Cluster(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        config, control = self._config, self.control
+        config = self._config
         m = Module()
+        # What comes from outside has had a long way.
+        control, memory = self._control, self._memory
+        m.d.sync += control.eq(self.control)
+        for path, _, value in memory.signature.flatten(memory):
+            if path != ("read",):
+                m.d.sync += value.eq(getattr(self.memory, path[0]))
+        for here, bus in zip(self._buses, self.buses, strict=True):
+            m.d.sync += here.eq(bus)
         sequencer = Sequencer(config)
         walker = Walker(config)
         fetcher = Fetcher(config)
@@ -91,7 +104,8 @@ class Cluster(wiring.Component):
         words, code = self._code(m)
         m.d.comb += [
             words.addr.eq(fetcher.address),
-            code.addr.eq(Mux(walker.quiet, self.memory.address, walker.address)),
+            words.en.eq(fetcher.enable),
+            code.addr.eq(Mux(walker.quiet, self._memory.address, walker.address)),
             sequencer.load.eq(control.load),
             sequencer.word.eq(code.data),
             sequencer.start.eq(control.start),
@@ -131,7 +145,6 @@ class Cluster(wiring.Component):
             m.d.comb += sent.eq(bus)
 
         # What the host reads, a byte at a time.
-        memory = self.memory
         choices = [
             word.word_select(part, 8) for word in (code.data, table.data) for part in range(4)
         ]
@@ -139,7 +152,7 @@ class Cluster(wiring.Component):
         is_sum = memory.space == Space.ACTIVATION
         of_table = memory.space == Space.TABLE
         select = Cat(memory.part[:2], Mux(is_sum, memory.part[2], of_table), is_sum)
-        m.d.comb += memory.read.eq(mux_tree(select, choices))
+        m.d.sync += self.memory.read.eq(mux_tree(select, choices))
 
         m.d.sync += self.quiet.eq(walker.quiet & fetcher.quiet & decoder.quiet)
         m.d.comb += [
@@ -162,7 +175,7 @@ class Cluster(wiring.Component):
             m.d.sync += wait.eq(Cat(start, wait))
             with m.If(start):
                 m.d.sync += held.eq(job)
-            start, job = wait[-1] & self.control.busy, held
+            start, job = wait[-1] & self._control.busy, held
         m.d.comb += [emitter.start.eq(start), emitter.job.eq(job)]
 
     def _code(self, m: Module) -> tuple[ReadPort, ReadPort]:
@@ -170,27 +183,27 @@ class Cluster(wiring.Component):
 
         Its one writer, the host, has the second port's address, so that both fit a block RAM.
         """
-        m.submodules.code = memory = Memory(self.code_data)
+        m.submodules.code = memory = Memory(self.code_data, attrs=NEVER_AT_ONCE)
         write = memory.write_port()
         words = memory.read_port(transparent_for=())
         other = memory.read_port(transparent_for=())
         m.d.comb += [
             write.addr.eq(other.addr),
-            write.data.eq(self.memory.data),
-            write.en.eq(self.memory.write_code),
+            write.data.eq(self._memory.data),
+            write.en.eq(self._memory.write_code),
         ]
         return words, other
 
     def _table(self, m: Module, emitter: Emitter) -> ReadPort:
         """Table memory, the emitter's to read during a run."""
-        m.submodules.table = memory = Memory(self.table_data)
+        m.submodules.table = memory = Memory(self.table_data, attrs=NEVER_AT_ONCE)
         write = memory.write_port()
         read = memory.read_port(transparent_for=())
         m.d.comb += [
-            read.addr.eq(Mux(self.control.busy, emitter.table.address, self.memory.address)),
+            read.addr.eq(Mux(self._control.busy, emitter.table.address, self._memory.address)),
             write.addr.eq(read.addr),
-            write.data.eq(self.memory.data),
-            write.en.eq(self.memory.write_table),
+            write.data.eq(self._memory.data),
+            write.en.eq(self._memory.write_table),
         ]
         return read
 
@@ -200,10 +213,10 @@ class Cluster(wiring.Component):
         """Activation memory takes what is addressed to this cluster or to its group."""
         skip = (self._config.groups - 1).bit_length()
         m.d.comb += activation.address.eq(
-            Mux(self.control.busy, decoder.address, self.memory.address >> skip)
+            Mux(self._control.busy, decoder.address, self._memory.address >> skip)
         )
         hits = []
-        for bus, port in zip(self.buses, activation.buses, strict=True):
+        for bus, port in zip(self._buses, activation.buses, strict=True):
             wanted = Mux(bus.grouped, group, self.number)
             hits.append(~bus.result & (bus.dest == wanted))
             m.d.comb += port.eq(bus)
@@ -218,9 +231,9 @@ class Cluster(wiring.Component):
         port, groups = emitter.sum_port, (self._config.groups - 1).bit_length()
         m.d.comb += [
             lanes.beat.eq(decoder.beat),
-            lanes.beat.valid.eq(decoder.beat.valid | self.memory.fetch),
-            lanes.beat.drain.eq(decoder.beat.drain | self.memory.fetch),
+            lanes.beat.valid.eq(decoder.beat.valid | self._memory.fetch),
+            lanes.beat.drain.eq(decoder.beat.drain | self._memory.fetch),
             drain.port.bank.eq(port.bank),
-            drain.port.group.eq(Mux(self.control.busy, port.group, self.memory.address[:groups])),
+            drain.port.group.eq(Mux(self._control.busy, port.group, self._memory.address[:groups])),
             port.sums.eq(drain.port.sums),
         ]

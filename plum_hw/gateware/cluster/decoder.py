@@ -68,25 +68,27 @@ class Decoder(wiring.Component):
         last = Signal()
         m.d.comb += [
             rest.eq(word.mask & Cat(word.mask[:bit].any() for bit in range(MASK_BYTE))),
-            last.eq(rest == 0),
+            last.eq(_at_most_one(word.mask)),
         ]
 
+        # Whether the next word is taken is known late and decides much, so it depends on as little
+        # as it can.
         drain_wait = Signal(range(config.groups))
-        by_drain, by_emit, ends, issue = Signal(), Signal(), Signal(), Signal()
+        by_drain, by_emit, blocked, issue = Signal(), Signal(), Signal(), Signal()
         read, full, unfinished = self._banks(m, word, issue & last & word.emit)
         opens = word.drain_job.op == DrainOp.SET
         m.d.comb += [
-            ends.eq(valid & last & word.drain),
-            by_drain.eq(ends & (drain_wait != 0)),
-            by_emit.eq(ends & ((opens & read) | (word.emit & full))),
-            issue.eq(valid & ~by_drain & ~by_emit),
+            by_drain.eq(word.drain & (drain_wait != 0)),
+            by_emit.eq((word.drain & opens & read) | (word.emit & full)),
+            blocked.eq(by_drain | by_emit),
+            self.i.ready.eq(~valid | (last & ~blocked)),
+            issue.eq(valid & ~(last & blocked)),
             self.beat_count.eq(issue),
-            self.drain_stalls.eq(by_drain),
-            self.emit_stalls.eq(by_emit & ~by_drain),
-            self.i.ready.eq(~valid | (issue & last)),
+            self.drain_stalls.eq(valid & last & by_drain),
+            self.emit_stalls.eq(valid & last & by_emit & ~by_drain),
             self.quiet.eq(~(valid | unfinished)),
         ]
-        with m.If(issue & ends):
+        with m.If(issue & last & word.drain):
             m.d.sync += drain_wait.eq(config.groups - 1)
         with m.Elif(drain_wait != 0):
             m.d.sync += drain_wait.eq(drain_wait - 1)
@@ -98,6 +100,7 @@ class Decoder(wiring.Component):
 
         # A cycle to number the bit, one to make it an address.
         number = Signal(range(MASK_BYTE))
+        byte = Signal.like(word.byte)
         base = Signal(config.act_addr_bits)
         beat = Signal(beat_layout(config))
         lowest = [word.mask[bit] & ~word.mask[:bit].any() for bit in range(MASK_BYTE)]
@@ -108,6 +111,7 @@ class Decoder(wiring.Component):
                     for k in range(len(number))
                 )
             ),
+            byte.eq(word.byte),
             base.eq(word.address),
             beat.valid.eq(issue),
             beat.null.eq(word.mask == 0),
@@ -116,7 +120,7 @@ class Decoder(wiring.Component):
             beat.drain_job.eq(word.drain_job),
             beat.emit.eq(issue & word.emit & last),
             beat.emit_job.eq(word.emit_job),
-            self.address.eq(base + number),
+            self.address.eq(base + Cat(number, byte)),
             self.beat.eq(beat),
         ]
         return m
@@ -151,3 +155,12 @@ class Decoder(wiring.Component):
         read = Cat(unfinished[:2], unfinished[2:] | sides[0] | sides[1])
         pairs = [unfinished[i] & unfinished[j] for i in range(4) for j in range(i)]
         return read.bit_select(word.drain_job.bank, 1), Cat(pairs).any(), unfinished.any()
+
+
+def _at_most_one(mask: Value) -> Value:
+    """Whether at most one bit is set, in few levels of LUTs."""
+    halves = [mask[: len(mask) // 2], mask[len(mask) // 2 :]]
+    two = [
+        Cat(half[i] & half[j] for i in range(len(half)) for j in range(i)).any() for half in halves
+    ]
+    return ~(two[0] | two[1] | (halves[0].any() & halves[1].any()))

@@ -21,7 +21,8 @@ class Drain(wiring.Component):
     """Reads a snapshot in `groups` cycles: negates, aligns and adds to the sums in LUT RAM.
 
     A group a cycle; drains may follow each other without a gap. A sum is read, changed and written
-    back in one cycle, so the order of drains is the order of effects for any number of groups.
+    back in one cycle, or, where LUTs are small and there are groups between, changed and written in
+    the cycle after: so the order of drains is the order of effects for any number of groups.
 
     Output lane i of group g takes lane 8g + i + shift, `shift` being at most `reach` either way: a
     lane of the group, of the one before or of the one after.
@@ -104,10 +105,19 @@ class Drain(wiring.Component):
                     m.d.sync += [operand.eq(0), carry.eq(0)]
             operands.append((operand, carry))
 
-        # Stage 4: read, change, write.
+        # Stage 3 or 4: read. Stage 4: change, write.
         old, write = Signal(sums_layout(config)), Signal(size)
         new = Signal.like(old)
-        self._sums(m, Cat(group[4], job[4].bank), old, new, write, run[4])
+        at = [Cat(group[number], job[number].bank) for number in range(5)]
+        self._sums(
+            m,
+            at[3] if config.lut_inputs == 4 and groups > 1 else None,
+            at[4],
+            old,
+            new,
+            write,
+            run[4],
+        )
         for lane, (operand, carry) in enumerate(operands):
             base = Signal(signed(config.sum_bits), name=f"base_{lane}")
             with m.Switch(job[4].op):
@@ -128,10 +138,19 @@ class Drain(wiring.Component):
         return m
 
     def _sums(
-        self, m: Module, address: Value, old: Signal, new: Signal, write: Signal, run: Value
+        self,
+        m: Module,
+        early: Value | None,
+        address: Value,
+        old: Signal,
+        new: Signal,
+        write: Signal,
+        run: Value,
     ) -> None:
         """The sums in two memories: bits of an activation, written where `write`; bits above, which
         are zero wherever `write` keeps a sum.
+
+        early : the address a cycle before, to read `old` into a register
         """
         low = self._config.act_bits
         port_address = Cat(self.port.group, self.port.bank)
@@ -147,13 +166,14 @@ class Drain(wiring.Component):
             write_port = memory.write_port(granularity=len(values[0]) // len(enable))
             m.d.comb += [
                 read.addr.eq(port_address),
-                read_old.addr.eq(address),
-                values[1].eq(read_old.data),
+                read_old.addr.eq(address if early is None else early),
                 write_port.addr.eq(address),
                 write_port.data.eq(values[2]),
                 write_port.en.eq(enable),
             ]
             m.d.sync += values[0].eq(read.data)
+            domain = m.d.comb if early is None else m.d.sync
+            domain += values[1].eq(read_old.data)
 
     def _group(self, m: Module, group: Signal, negate: Value) -> data.View:
         """A group of the snapshot, two cycles later; negate : a cycle later.

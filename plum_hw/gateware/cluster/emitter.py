@@ -47,8 +47,8 @@ class Emitter(wiring.Component):
     layer : descriptor, constant from `layer_start` until nothing is on its way
     layer_start : strobe, before the layer's first emission; slots count from this cycle 0
     start, job : strobe to give an emission
-    finished, finished_bank : strobe in the cycle of an emission's last step, the last that reads
-        any sums
+    finished, finished_bank : strobe in the cycle of an emission's last step, the one before the
+        last that reads any sums
     sum_port : the drain's sums
     table : constants and scatter lists
     bus : entries on the write buses; all zero where there is none
@@ -61,11 +61,12 @@ class Emitter(wiring.Component):
     NEXT_EMISSION = 0
     #: Cycles from the strobe to the start.
     QUEUE_LATENCY = 1
-    #: Cycles from an entry's last step to its write on the bus.
-    WRITE_LATENCY = Requantizer.LATENCY + 2
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
+        self._requantizer = Requantizer(config)
+        #: Cycles from an entry's last step to its write on the bus.
+        self.WRITE_LATENCY = self._requantizer.LATENCY + 3
         super().__init__(
             {
                 "phase": In(config.cluster_bits),
@@ -89,7 +90,7 @@ class Emitter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         config, layer = self._config, self.layer
         m = Module()
-        m.submodules.requantizer = requantizer = Requantizer(config)
+        m.submodules.requantizer = requantizer = self._requantizer
 
         # A waiting job, and the one in progress.
         waiting, active, finish, take = Signal(), Signal(), Signal(), Signal()
@@ -116,7 +117,7 @@ class Emitter(wiring.Component):
         asking = tokens[:-_TABLE_LATENCY]
         m.d.sync += tokens.eq(Cat(take, tokens))
         pop = Signal()
-        entry, entry_valid, ask = self._entries(m, pop, take, asking.any())
+        entry, slots, entry_valid, ask = self._entries(m, pop, take, asking.any())
 
         # `cursor` is the address of the entry in progress, `first_entry` that of the list's first.
         cursor, first_entry = Signal(config.table_addr_bits), Signal(config.table_addr_bits)
@@ -155,20 +156,20 @@ class Emitter(wiring.Component):
         within = Signal()
         term = Signal(2)
         part = Signal(range(config.groups * config.group_lanes // 2))
-        step, last_term, last_step = Signal(), Signal(), Signal()
+        step, last_term, last_step, ends = Signal(), Signal(), Signal(), Signal()
         target = Mux(wide, 0, entry.target)
         select = Signal(Select)
         with m.If(~layer.reduce):
             m.d.comb += select.eq(entry.select)
-        holds = select == Select.HOLD
         part_bits = (config.group_lanes // 2 - 1).bit_length()
         m.d.comb += [
-            step.eq(within | (active & entry_valid & (holds | self._slot(m, target)))),
+            step.eq(within | (active & entry_valid & slots.any())),
             last_term.eq(term == Cat(window ^ residual, window & residual)),
             last_step.eq(step & last_term & (~layer.reduce | part.all())),
             pop.eq(last_step),
             # A list without an end ends with the table.
-            finish.eq(last_step & (layer.reduce | entry.last | cursor.all())),
+            ends.eq(layer.reduce | entry.last | cursor.all()),
+            finish.eq(last_step & ends),
         ]
         m.d.sync += within.eq(step & ~last_step)
         with m.If(step & layer.reduce):
@@ -176,10 +177,10 @@ class Emitter(wiring.Component):
         with m.If(step & (~layer.reduce | part.all())):
             m.d.sync += term.eq(Mux(last_term, 0, term + 1))
 
-        # A cycle after their addresses there are the sums.
+        # Two cycles after a step there are its sums.
         is_window = window & (term == 1)
         is_residual = (term != 0) & ~is_window
-        m.d.comb += [
+        m.d.sync += [
             self.sum_port.group.eq(Mux(layer.reduce, part[part_bits:], entry.source)),
             self.sum_port.bank.eq(
                 Mux(
@@ -189,21 +190,42 @@ class Emitter(wiring.Component):
                 )
             ),
         ]
-        window_1, residual_1 = Signal(), Signal()
+        flags = data.StructLayout(
+            {
+                "window": unsigned(1),
+                "residual": unsigned(1),
+                "step": unsigned(1),
+                "first": unsigned(1),
+                "last": unsigned(1),
+                "pair": requantizer.pair.shape(),
+                "select": Select,
+                "count": requantizer.count.shape(),
+            }
+        )
+        flags_1, flags_2 = Signal(flags), Signal(flags)
         m.d.sync += [
-            window_1.eq(is_window),
-            residual_1.eq(is_residual),
-            requantizer.step.eq(step),
-            requantizer.first.eq((term == 0) & (part == 0)),
-            requantizer.last.eq(last_step),
-            requantizer.pair.eq(part[:part_bits]),
-            requantizer.select.eq(select),
-            requantizer.count.eq(entry.count),
+            flags_1.window.eq(is_window),
+            flags_1.residual.eq(is_residual),
+            flags_1.step.eq(step),
+            flags_1.first.eq((term == 0) & (part == 0)),
+            flags_1.last.eq(last_step),
+            flags_1.pair.eq(part[:part_bits]),
+            flags_1.select.eq(select),
+            flags_1.count.eq(entry.count),
+            flags_2.eq(flags_1),
+        ]
+        m.d.comb += [
+            getattr(requantizer, name).eq(flags_2[name])
+            for name in ("step", "first", "last", "pair", "select", "count")
         ]
         m.d.comb += [
             requantizer.operand.eq(self.sum_port.sums),
             requantizer.factor.eq(
-                Mux(residual_1, values.residual, Mux(window_1, values.window, values.scale))
+                Mux(
+                    flags_2.residual,
+                    values.residual,
+                    Mux(flags_2.window, values.window, values.scale),
+                )
             ),
             requantizer.bias.eq(values.bias),
             requantizer.shift.eq(layer.shift),
@@ -222,7 +244,7 @@ class Emitter(wiring.Component):
             write.grouped.eq(entry.grouped),
             write.result.eq(wide),
         ]
-        for _ in range(Requantizer.LATENCY + 1):
+        for _ in range(requantizer.LATENCY + 2):
             delayed = Signal(bus_layout(config))
             m.d.sync += delayed.eq(write)
             write = delayed
@@ -234,10 +256,11 @@ class Emitter(wiring.Component):
 
     def _entries(
         self, m: Module, pop: Signal, clear: Signal, hold: Signal
-    ) -> tuple[data.View, Signal, Signal]:
-        """The list's entries in their order: the first one, whether it is there, and a strobe that
-        asks the table for one more, not while `hold`.
+    ) -> tuple[data.View, Value, Value, Signal]:
+        """The list's entries in their order: the first one, its buses that are free, whether it is
+        there, and a strobe that asks the table for one more, not while `hold`.
         """
+        layer = self.layer
         # Counters of entries asked for, so many cycles ago, and taken.
         asked = [Signal(3, name=f"asked_{number}") for number in range(_TABLE_LATENCY + 1)]
         taken = Signal(3)
@@ -248,30 +271,39 @@ class Emitter(wiring.Component):
         with m.If(clear):
             # What was read beyond the end of the list is dropped.
             m.d.sync += [taken.eq(0), *[count.eq(0) for count in asked]]
-        layout = scatter_layout(self._config)
-        m.submodules.entries = memory = Memory(shape=unsigned(layout.bits), depth=8, init=[])
+
+        # Beside an entry: the bus that it waits for, unless it writes nothing.
+        scatter, buses = struct_of(scatter_layout(self._config)), self._config.write_buses
+        layout = data.StructLayout({"entry": scatter, "holds": 1, "buses": buses})
+        m.submodules.entries = memory = Memory(shape=unsigned(layout.size), depth=8, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
+        new, first = Signal(layout), data.View(layout, read.data)
+        number = bus_number(self._config, Mux(layer.reduce & layer.wide, 0, new.entry.target))
         m.d.comb += [
+            new.entry.eq(data.View(scatter, self.table.data[: scatter.size])),
+            new.holds.eq(~layer.reduce & (new.entry.select == Select.HOLD)),
+            new.buses.eq(Cat(number == bus for bus in range(buses))),
             # Also where nothing was asked for: there are more places than entries.
             write.en.eq(1),
             write.addr.eq(asked[-1]),
-            write.data.eq(self.table.data),
+            write.data.eq(new),
             read.addr.eq(taken),
         ]
-        return data.View(struct_of(layout), read.data), asked[-1] != taken, ask
+        return first.entry, Cat(first.holds, first.buses & self._free(m)), asked[-1] != taken, ask
 
-    def _slot(self, m: Module, target: Value) -> Value:
-        """Whether the bus of a group is free for this cluster's entries."""
+    def _free(self, m: Module) -> Signal:
+        """Which buses are free for this cluster's entries."""
         config = self._config
+        free = Signal(config.write_buses)
         if config.clusters == 1:
-            return Const(1)
+            m.d.comb += free.eq(~0)
+            return free
         # Cycles since the start, less the cluster's number.
         phase = Signal(config.cluster_bits)
         m.d.sync += phase.eq(Mux(phase == config.clusters - 1, 0, phase + 1))
         with m.If(self.layer_start):
             m.d.sync += phase.eq(self.phase)
-        free = [
-            phase == number * config.clusters // config.write_buses
-            for number in range(config.write_buses)
-        ]
-        return mux_tree(bus_number(config, target), free)
+        for number in range(config.write_buses):
+            slot = number * config.clusters // config.write_buses
+            m.d.sync += free[number].eq(phase == (slot - 1) % config.clusters)
+        return free

@@ -1,11 +1,16 @@
 """The fetcher: from segments to the bytes of their mask words that have anything set."""
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.jobs import MASK_BYTE, mask_stream, segment_stream
+from plum_hw.gateware.cluster.jobs import (
+    MASK_BYTE,
+    mask_stream,
+    segment_job_layout,
+    segment_stream,
+)
 from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.layouts import WORD_BITS, Start
 
@@ -17,6 +22,9 @@ class Fetcher(wiring.Component):
     follow each other in code memory as they are used, except where a segment restarts. The word of
     a residual is no mask but goes into its address.
 
+    Words move in lock-step through three stages (code memory, a register behind it, the word whose
+    bytes go out), each time the last byte of a word is taken. So their supply never runs dry.
+
     Parameters
     ----------
     config : ArrayConfig
@@ -26,12 +34,13 @@ class Fetcher(wiring.Component):
     weight_ptr : of the layer's first word; constant during a layer
     i : segments
     o : bytes of masks
-    address, word : code memory; `word` is what was addressed in the cycle before
+    address, enable, word : code memory; `word` is what was addressed in the last cycle with
+        `enable`
     quiet : no word is on its way
     """
 
     #: Cycles from a segment at the input to its first byte at the output.
-    LATENCY = 1
+    LATENCY = 4
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
@@ -41,6 +50,7 @@ class Fetcher(wiring.Component):
                 "i": In(segment_stream(config)),
                 "o": Out(mask_stream(config)),
                 "address": Out(config.code_addr_bits),
+                "enable": Out(1),
                 "word": In(WORD_BITS),
                 "quiet": Out(1),
             }
@@ -49,74 +59,120 @@ class Fetcher(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         config = self._config
         m = Module()
-        segment = self.i.payload
-
-        # The next word is asked for as the last byte of the present one goes; until then the
-        # present one is asked for again, so that it stays.
-        valid, more, first, last, issue = Signal(), Signal(), Signal(init=1), Signal(), Signal()
-        restart = Signal()
-        pointer = Signal(config.code_addr_bits)
-        left, left_after = Signal(7), Signal(7)  # words of the segment not yet asked for
+        valid = Signal(4)  # of the segment, then of a word in each stage
+        move, more = Signal(), Signal()
         m.d.comb += [
-            left_after.eq(C(-1, 7) + Mux(first, segment.words, left)),
-            last.eq(left_after == 0),
-            issue.eq(self.i.valid & (~valid | (self.o.ready & ~more))),
-            self.i.ready.eq(issue & last),
-            restart.eq(issue & first & segment.restart),
-            self.address.eq((issue & ~restart) + Mux(restart, self.weight_ptr, pointer)),
-            self.quiet.eq(~valid),
+            move.eq(~valid[3] | (self.o.ready & ~more)),
+            self.enable.eq(move),
+            self.quiet.eq(~valid.any()),
         ]
-        # Beside the word: what its segment says of it, and the address of its bit 0.
-        base = Signal(config.act_addr_bits)
-        residual, drain, emit = Signal(), Signal(), Signal()
-        fresh = Signal()  # no byte of the word has gone yet
-        start = Signal(Start)
-        jobs = [Signal.like(self.o.payload[name]) for name in ("drain_job", "emit_job")]
-        m.d.sync += pointer.eq(self.address)
-        with m.If(issue):
-            m.d.sync += [
-                first.eq(last),
-                left.eq(left_after),
-                base.eq(
-                    Mux(first, 0, config.mask_bits) + Mux(first, segment.address, base),
-                ),
-                residual.eq(segment.residual),
-                start.eq(Mux(first, segment.start, Start.KEEP)),
-                drain.eq(segment.drain & last),
-                emit.eq(segment.emit & last),
-                jobs[0].eq(segment.drain_job),
-                jobs[1].eq(segment.emit_job),
-            ]
-        with m.If(self.o.ready | ~valid):
-            m.d.sync += [valid.eq(issue | (valid & more)), fresh.eq(~(valid & more))]
+        segment, first, last = self._walk(m, valid, move)
 
-        # The lowest byte that is not zero, of those that have not gone.
+        # Beside the words: what their segment says of them.
+        layout = data.StructLayout(
+            {"first": unsigned(1), "last": unsigned(1), "segment": segment_job_layout(config)}
+        )
+        in_memory, behind = Signal(layout), Signal(layout)
+        word = Signal(max(config.mask_bits, config.act_addr_bits))
+        with m.If(move):
+            m.d.sync += [
+                valid[1:].eq(valid),
+                in_memory.first.eq(first),
+                in_memory.last.eq(last),
+                in_memory.segment.eq(segment),
+                behind.eq(in_memory),
+                word.eq(self.word),
+            ]
+        self._bytes(m, move, more, behind, word)
+        m.d.comb += self.o.valid.eq(valid[3])
+        return m
+
+    def _walk(self, m: Module, valid: Signal, move: Signal) -> tuple[data.View, Signal, Signal]:
+        """Address the words of one segment after another; the segment, and whether the word is its
+        first or last.
+        """
+        config = self._config
+        segment = Signal(segment_job_layout(config))
+        first, last = Signal(), Signal()
+        left = Signal(7)  # words of the segment after the one that is addressed
+        pointer = Signal(config.code_addr_bits)
+        following = self.i.payload
+        # What comes next does not depend on when words move, which is known late.
+        turn, restart, step = Signal(), Signal(), Signal()
+        m.d.comb += [
+            turn.eq(~valid[0] | last),
+            restart.eq(turn & self.i.valid & following.restart),
+            step.eq(~valid[0] | move),
+            self.i.ready.eq(turn & step),
+            self.address.eq(pointer),
+        ]
+        with m.If(step):
+            m.d.sync += [
+                first.eq(turn),
+                last.eq(Mux(turn, following.words == 1, left == 1)),
+                left.eq(C(-1, 7) + Mux(turn, following.words, left)),
+                pointer.eq((valid[0] & ~restart) + Mux(restart, self.weight_ptr, pointer)),
+            ]
+            with m.If(turn):
+                m.d.sync += [valid[0].eq(self.i.valid), segment.eq(following)]
+        return segment, first, last
+
+    def _bytes(
+        self, m: Module, move: Signal, more: Signal, behind: data.View, word: Signal
+    ) -> None:
+        """Hand on the bytes of a word that is taken from `behind`, `word` when words move."""
+        config = self._config
         count = config.mask_bits // MASK_BYTE
-        data = [self.word.word_select(index, MASK_BYTE) for index in range(count)]
-        gone, going, full = Signal(count), Signal(count), Signal(count)
-        bits = (count - 1).bit_length()
-        select = Signal(bits)
-        m.d.comb += full.eq(Cat(byte.any() for byte in data) & ~gone)
-        with m.If(residual):
-            m.d.comb += full.eq(0)
-        for index in reversed(range(count)):
-            with m.If(full[index]):
-                m.d.comb += [select.eq(index), going.eq((2 << index) - 1)]
-        m.d.comb += more.eq((full & ~going).any())
-        with m.If(valid & self.o.ready):
-            m.d.sync += gone.eq(Mux(more, going, 0))
+        source = behind.segment
+        # Without the common reset, so that the flip-flops' own serves residuals.
+        present = Signal(config.mask_bits, reset_less=True)
+        base = Signal(config.act_addr_bits)
+        start, drain, emit = Signal(Start), Signal(), Signal()
+        jobs = [Signal.like(self.o.payload[name]) for name in ("drain_job", "emit_job")]
+        # Bytes that go after the present one. Its number and whether there are any is known when
+        # it comes.
+        rest, select = Signal(count), Signal.like(self.o.payload.byte)
+        coming = Signal(count)
+        with m.If(move):
+            offset = Mux(source.residual, word[: len(base)], 0)
+            m.d.comb += coming.eq(
+                Cat(word.word_select(at, MASK_BYTE).any() for at in range(count))
+                & ~source.residual.replicate(count)
+            )
+            m.d.sync += [
+                present.eq(word),
+                base.eq(
+                    Mux(behind.first, offset, config.mask_bits)
+                    + Mux(behind.first, source.address, base)
+                ),
+                start.eq(Mux(behind.first, source.start, Start.KEEP)),
+                drain.eq(source.drain & behind.last),
+                emit.eq(source.emit & behind.last),
+                jobs[0].eq(source.drain_job),
+                jobs[1].eq(source.emit_job),
+            ]
+            with m.If(source.residual):
+                m.d.sync += present.eq(1)
+        with m.Else():
+            m.d.comb += coming.eq(rest)
+            with m.If(self.o.ready):
+                m.d.sync += start.eq(Start.KEEP)
+        with m.If(move | self.o.ready):
+            m.d.sync += [select.eq(0), rest.eq(0), more.eq(0)]
+            for index in reversed(range(count)):
+                with m.If(coming[index]):
+                    above = coming & ~C((2 << index) - 1, count)
+                    m.d.sync += [select.eq(index), rest.eq(above), more.eq(above.any())]
 
         payload = self.o.payload
+        data_bytes = [present.word_select(index, MASK_BYTE) for index in range(count)]
         m.d.comb += [
-            self.o.valid.eq(valid),
-            payload.mask.eq(Mux(residual, 1, mux_tree(select, data))),
-            payload.address.eq(
-                base + Mux(residual, self.word[: len(base)], select << (MASK_BYTE - 1).bit_length())
-            ),
-            payload.start.eq(Mux(fresh, start, Start.KEEP)),
+            payload.mask.eq(mux_tree(select, data_bytes)),
+            payload.address.eq(base),
+            payload.byte.eq(select),
+            payload.start.eq(start),
             payload.drain.eq(drain & ~more),
             payload.drain_job.eq(jobs[0]),
             payload.emit.eq(emit & ~more),
             payload.emit_job.eq(jobs[1]),
         ]
-        return m

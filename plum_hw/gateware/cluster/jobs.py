@@ -102,7 +102,8 @@ def mask_layout(config: ArrayConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "mask": unsigned(MASK_BYTE),
-            "address": unsigned(config.act_addr_bits),  # of mask bit 0
+            "address": unsigned(config.act_addr_bits),  # of mask bit 0 of the word
+            "byte": unsigned((config.mask_bits // MASK_BYTE - 1).bit_length()),  # of the word
             "start": Start,  # of the byte's first beat
             "drain": unsigned(1),  # the byte's last beat drains
             "drain_job": DrainJob,

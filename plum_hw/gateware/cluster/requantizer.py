@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,16 +28,17 @@ class Requantizer(wiring.Component):
     operand : one for each lane
     pair : two lanes of a reduction; else 0
     factor : for all lanes
-    bias : constant from the first step to two cycles after it
+    bias : constant from the first step to a cycle after it
     select, count : which lanes it is for, as in a scatter entry; with the last step
     shift, out_bits, reduce, wide : of the layer
     y : clamped outputs; with `wide` the low 32 bits of the total; none for `Select.HOLD`
     """
 
-    LATENCY = 7
-
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
+        #: Further stages of the products.
+        self._more = 2 if config.lut_inputs == 4 else 0
+        self.LATENCY = 7 + self._more
         super().__init__(
             {
                 "step": In(1),
@@ -72,7 +73,7 @@ class Requantizer(wiring.Component):
         m = Module()
         place = data.StructLayout({"select": Select, "count": self.count.shape()})
         flags = data.StructLayout({"step": 1, "first": 1, "last": 1, "place": place})
-        stages = [Signal(flags, name=f"flags_{number}") for number in range(6)]
+        stages = [Signal(flags, name=f"flags_{number}") for number in range(6 + self._more)]
         m.d.sync += [
             stages[0].step.eq(self.step),
             stages[0].first.eq(self.first),
@@ -82,6 +83,7 @@ class Requantizer(wiring.Component):
         ]
         m.d.sync += [new.eq(old) for old, new in pairwise(stages)]
 
+        stages = stages[self._more :]
         totals = self._totals(m, stages[1])
         low, zero = self._clamped(m, totals, stages[3].place.count)
 
@@ -121,6 +123,10 @@ class Requantizer(wiring.Component):
         half = config.group_lanes // 2
         factor = Signal(signed(config.scale_bits), reset_less=True)
         m.d.sync += factor.eq(self.factor)
+        bias: Value = self.bias
+        for _ in range(1 + self._more):
+            bias, late = Signal.like(self.bias, reset_less=True), bias
+            m.d.sync += bias.eq(late)
         totals = []
         for lane in range(config.group_lanes):
             operand = Signal(signed(config.sum_bits), name=f"operand_{lane}", reset_less=True)
@@ -136,11 +142,29 @@ class Requantizer(wiring.Component):
                 multiplicand = operand
             bits = len(multiplicand) + config.scale_bits
             product = Signal(signed(bits), name=f"product_{lane}", reset_less=True)
-            m.d.sync += product.eq(multiplicand * factor)
+            if self._more:
+                m.d.sync += product.eq(self._product(m, lane, multiplicand, factor))
+            else:
+                m.d.sync += product.eq(multiplicand * factor)
             with m.If(flags.step):
-                m.d.sync += total.eq(product + Mux(flags.first, self.bias, total))
+                m.d.sync += total.eq(product + Mux(flags.first, bias, total))
             totals.append(total)
         return totals
+
+    def _product(self, m: Module, lane: int, multiplicand: Value, factor: Value) -> Value:
+        """The product two cycles later, of multipliers of 18 bits with registers on both sides."""
+        low_bits = 17
+        held = Signal(multiplicand.shape(), name=f"multiplicand_{lane}", reset_less=True)
+        by = Signal(factor.shape(), name=f"by_{lane}", reset_less=True)
+        m.d.sync += [held.eq(multiplicand), by.eq(factor)]
+        low, high = held[:low_bits], held[low_bits:].as_signed()
+        products = []
+        for part in (low, high):
+            bits = len(part) + len(factor)
+            partial = Signal(signed(bits), name=f"partial_{lane}_{len(products)}", reset_less=True)
+            m.d.sync += partial.eq(part * by)
+            products.append(partial)
+        return products[0] + (products[1] << low_bits)
 
     def _clamped(
         self, m: Module, totals: list[Signal], count: Signal

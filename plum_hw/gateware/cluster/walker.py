@@ -1,6 +1,6 @@
 """The walker: the loops of a layer over vectors, passes and segments."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -63,20 +63,22 @@ class Walker(wiring.Component):
         # Segments asked for, arrived and taken, modulo the queue's places.
         places = range(_PLACES)
         asked, arrived, taken = Signal(places), Signal(places), Signal(places)
-        active, step = Signal(), Signal()
+        # Room is found a cycle late, which `_DEPTH` makes up for.
+        active, room, step = Signal(), Signal(), Signal()
         m.d.comb += [
-            step.eq(active & ((asked ^ taken) != _DEPTH)),
+            step.eq(active & room),
             self.o.valid.eq(arrived != taken),
         ]
         m.d.sync += [
             asked.eq(asked + step),
+            room.eq((asked + step)[: len(asked)] ^ taken != _DEPTH),
             arrived.eq(asked),
             taken.eq(taken + (self.o.valid & self.o.ready)),
         ]
 
-        # Counters go from one up to their limits: so they need no choice, which would not share a
-        # LUT with the adder.
-        vectors, segments = Signal(9, init=1), Signal(10, init=1)
+        # Segments, whose number may change from pass to pass, are counted down; the others from one
+        # up, which takes less.
+        vectors, segments = Signal(9, init=1), Signal(10)
         passes = Signal.like(layer.passes, init=1)
         number = Signal(config.filter_bits)  # of the pass's first filter
         bank = Signal()
@@ -84,7 +86,7 @@ class Walker(wiring.Component):
         last_segment, last_pass, last_vector = Signal(), Signal(), Signal()
         pass_ends, vector_ends = Signal(), Signal()
         m.d.comb += [
-            last_segment.eq(segments == Mux(is_window, layer.window_segments, layer.segments)),
+            last_segment.eq(segments == 0),
             last_pass.eq(passes == layer.passes),
             last_vector.eq(vectors == layer.vectors),
             pass_ends.eq(step & last_segment),
@@ -122,10 +124,10 @@ class Walker(wiring.Component):
                 is_window.eq(next_is_window),
                 first_pass.eq(begin_vector),
             ]
-        with m.If(self.clear | pass_ends):
-            m.d.sync += segments.eq(1)
-        with m.Elif(step):
-            m.d.sync += segments.eq(segments + 1)
+        count = Mux(next_is_window, layer.window_segments, layer.segments)
+        with m.If(begin_pass | step):
+            # A selection in the carry chain's other input, so that it shares the adder's LUT.
+            m.d.sync += segments.eq(C(-1, len(segments)) + Mux(begin_pass, count, segments))
         with m.If(self.clear | vector_ends):
             m.d.sync += [passes.eq(1), number.eq(0)]
         with m.Elif(pass_ends):

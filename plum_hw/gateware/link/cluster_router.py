@@ -11,6 +11,7 @@ from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import bus_layout
 from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.gateware.link.host_port import (
+    READ_LATENCY,
     HostPort,
     MemoryPort,
     read_cycles,
@@ -61,7 +62,8 @@ class ClusterRouter(wiring.Component):
         dest = Signal(config.cluster_bits)
         cycles = read_cycles(config)
         wait = Signal(range(cycles + 1))
-        part = Signal(3)
+        # Bytes are asked for one after another, and come later.
+        part, place = Signal(3), Signal(range(8 + READ_LATENCY))
         reading = Signal()
         write = Signal()  # of the held word to code or table memories
         m.d.sync += [write.eq(0), self.bus.enable.eq(0)]
@@ -114,9 +116,15 @@ class ClusterRouter(wiring.Component):
                 with m.If(wait == 0):
                     m.next = "GATHER"
             with m.State("GATHER"):
-                word = Cat(response.payload[8:], self._read(held, targets, part))
-                m.d.sync += [part.eq(part + 1), response.payload.eq(word)]
-                with m.If(part.all()):
+                # Of the bytes that are taken in only the last eight stay.
+                byte = self._read(held, targets, (place - READ_LATENCY)[:3])
+                m.d.sync += [
+                    part.eq(part + 1),
+                    place.eq(place + 1),
+                    response.payload.eq(Cat(response.payload[8:], byte)),
+                ]
+                with m.If(place == 7 + READ_LATENCY):
+                    m.d.sync += [part.eq(0), place.eq(0)]
                     m.next = "RESPOND"
             with m.State("RESPOND"):
                 m.d.comb += response.valid.eq(1)
@@ -124,7 +132,7 @@ class ClusterRouter(wiring.Component):
                     m.next = "IDLE"
         return m
 
-    def _read(self, held: data.View, targets: Signal, part: Signal) -> Value:
+    def _read(self, held: data.View, targets: Signal, part: Value) -> Value:
         """A byte of the word that a read is answered with."""
         space = held.space
         known = identity(self._config, self._clock_hz)

@@ -29,11 +29,15 @@ MemoryPort = wiring.Signature(
         "write_table": Out(1),
         "fetch": Out(1),  # strobe before activations are read
         "part": Out(3),  # which byte of the word is read
-        "read": In(8),  # settled `read_cycles` after address, space and `fetch`
+        # That byte `READ_LATENCY` cycles later, right `read_cycles` after address and `fetch`.
+        "read": In(8),
     }
 )
+
+#: Cycles from `part` to `read` of a cluster's memories.
+READ_LATENCY = 2
 
 
 def read_cycles(config: ArrayConfig) -> int:
     """Cycles that a cluster takes to find a word: activations come through the drain."""
-    return config.groups + 10
+    return config.groups + 12

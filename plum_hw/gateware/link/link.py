@@ -11,6 +11,8 @@ from plum_hw.gateware.link.executor import CommandExecutor
 from plum_hw.gateware.link.host_port import HostPort
 from plum_hw.gateware.link.packet_sender import PacketSender
 from plum_hw.gateware.link.request_queue import RequestQueue
+from plum_hw.gateware.link.stream_register import StreamRegister
+from plum_hw.gateware.link.symbols import Symbol
 
 
 class Link(wiring.Component):
@@ -55,14 +57,19 @@ class Link(wiring.Component):
         m.submodules.queue = queue = RequestQueue(self._config.queue_bytes)
         reset = ResetInserter(queue.reset)
         executor, sender, encoder = CommandExecutor(self._config), PacketSender(), CobsEncoder()
+        # Logic would be deep from one block to the next.
+        asked, answered = StreamRegister(Symbol), StreamRegister(Symbol)
+        m.submodules.asked, m.submodules.answered = reset(asked), reset(answered)
         m.submodules.executor = reset(executor)
         m.submodules.sender = reset(sender)
         m.submodules.encoder = reset(encoder)
 
         connect(m, flipped(self.rx), decoder.i)
         connect(m, decoder.o, queue.i)
-        connect(m, queue.o, executor.i)
-        connect(m, executor.o, sender.i)
+        connect(m, queue.o, asked.i)
+        connect(m, asked.o, executor.i)
+        connect(m, executor.o, answered.i)
+        connect(m, answered.o, sender.i)
         connect(m, sender.o, encoder.i)
         connect(m, encoder.o, flipped(self.tx))
         connect(m, executor.host, flipped(self.host))
@@ -79,6 +86,6 @@ class Link(wiring.Component):
             self.finish.eq(executor.finish),
             self.abort.eq(queue.reset),
             executor.busy.eq(self.busy),
-            self.idle.eq(executor.idle),
+            self.idle.eq(executor.idle & ~queue.o.valid),
         ]
         return m
