@@ -1,7 +1,7 @@
 """`python -m benchmarks.soak packets|images`: a long time on a bad line, every byte compared.
 
-The device is the golden one, behind a line whose time is simulated (12 Mbaud, 0.25 ms each way), with
-and without faults. `--save` writes the figures to `benchmarks/soak.json`.
+The device is the golden one, behind a line whose time is simulated (12 Mbaud, 0.25 ms each way),
+with and without faults. `--save` writes the figures to `benchmarks/soak.json`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def soak_packets(count: int, faults: Faults | None, seed: int) -> dict[str, Any]
         written += 1
         write(*arguments)
 
-    device.machine.write = counted  # type: ignore[method-assign]
+    device.machine.write = counted  # type: ignore[method-assign, assignment]
     line = line_to(device, faults)
     client = DeviceClient(line, 2.0)
     client.identify()
@@ -112,7 +112,7 @@ def soak_packets(count: int, faults: Faults | None, seed: int) -> dict[str, Any]
 def soak_images(count: int, faults: Faults | None, seed: int) -> dict[str, Any]:
     """Stream images and compare every output with the reference of the network, not the machine."""
     config = ArrayConfig(name="soak", lanes=16, act_depth=512, code_depth=2048, table_depth=1024)
-    limits = {"max_layers": 3, "max_macs": 20_000, "logits": True}
+    limits: dict[str, Any] = {"max_layers": 3, "max_macs": 20_000, "logits": True}
     while check_network(network := random_network(seed, **limits), config):
         seed += 1
     bundle = compile_network(network, config)

@@ -66,11 +66,16 @@ def test_when_the_last_device_dies_its_error_is_raised(logits: Work) -> None:
         fleet.load(logits.bundle)
         results = fleet.stream(np.concatenate([logits.images] * 100))
         seen = 0
-        with pytest.raises(TransportError, match="planned fault"):
+
+        def watch() -> None:
+            nonlocal seen
             for result in results:
                 assert result.number == seen
                 assert np.array_equal(result.output, logits.outputs[seen % 3])
                 seen += 1
+
+        with pytest.raises(TransportError, match="planned fault"):
+            watch()
         assert seen > 0
         with pytest.raises(PlumHostError, match="no device is left"):
             next(fleet.stream(logits.images))
