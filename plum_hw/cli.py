@@ -20,9 +20,11 @@ from plum_hw.build import build_command
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import preset
 from plum_hw.demo import demo_command
+from plum_hw.doctor import doctor_command
 from plum_hw.errors import BuildError
 from plum_hw.inference import load_labelled, print_result, run_images
 from plum_hw.ir import load_network
+from plum_hw.link_bench import link_bench_command
 from plum_hw.report.cycles import cycles_report, cycles_table
 
 app = typer.Typer(
@@ -112,18 +114,23 @@ def run(
     bundle: BundleArg,
     images: Annotated[Path, typer.Option(help="Images: .npz, .npy or idx, unsigned 8-bit.")],
     device: Annotated[
-        str, typer.Option(help="golden, virtual, a serial port, or socket://HOST:PORT.")
-    ] = "virtual",
+        list[str] | None,
+        typer.Option(
+            help="golden, virtual, a serial port, or socket://HOST:PORT. Several times: images are "
+            "spread over them.",
+            show_default="virtual",
+        ),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Labels, where the image file has none.")
     ] = None,
     limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Classify images on a device and compare every output with the golden machine."""
+    """Classify images on one device or several; compare every output with the golden machine."""
     loaded = Bundle.load(bundle)
     pictures, classes = load_labelled(images, labels, limit)
-    result = run_images(loaded, pictures, classes, device=device)
+    result = run_images(loaded, pictures, classes, device=device or ["virtual"])
     if as_json:
         console.print_json(result.as_dict())
     else:
@@ -160,6 +167,8 @@ app.command("boards")(boards_command)
 app.command("build")(build_command)
 app.command("demo")(demo_command)
 app.command("bench")(bench_command)
+app.command("bench-link")(link_bench_command)
+app.command("doctor")(doctor_command)
 
 
 @app.command("train", add_help_option=False, context_settings=_PASS_ON)

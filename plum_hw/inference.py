@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ class Inference:
     cycles : cycles of each image as the device counted them, int [N]
     layers : of the bundle, predicted, and as the device counted the last image's
     seconds : wall time of the device's part, transfers included
+    shares : where there were several devices, what each did: device, images, failure
     """
 
     device: str
@@ -39,6 +41,7 @@ class Inference:
     cycles: np.ndarray
     layers: Sequence[dict[str, Any]]
     seconds: float
+    shares: Sequence[dict[str, Any]] = ()
 
     @property
     def equal_to_golden(self) -> bool:
@@ -76,6 +79,7 @@ class Inference:
             "predicted_cycles": self.predicted_cycles,
             "simulated_cycles": self.simulated_cycles,
             "seconds": round(self.seconds, 3),
+            **({"devices": list(self.shares)} if self.shares else {}),
             "layers": list(self.layers),
         }
 
@@ -97,9 +101,13 @@ def load_labelled(
 
 
 def run_images(
-    bundle: Bundle, images: np.ndarray, labels: np.ndarray | None, *, device: str
+    bundle: Bundle,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    *,
+    device: str | Sequence[str],
 ) -> Inference:
-    """Run images, uint8 [N, C, H, W], on `device` and on the golden machine.
+    """Run images, uint8 [N, C, H, W], on `device`, or on several, and on the golden machine.
 
     Raises
     ------
@@ -107,12 +115,19 @@ def run_images(
     """
     # Wrong images are an error before a device is built or opened.
     bundle.check_images(images)
+    devices = [device] if isinstance(device, str) else list(device)
+    shares: list[dict[str, Any]] = []
+    counted = None
     with console.Activity() as activity:
-        measured, counted = _run(bundle, images, device, activity)
-        golden = measured if device == "golden" else _run(bundle, images, "golden", activity)[0]
+        if len(devices) > 1:
+            measured, shares = _run_fleet(bundle, images, devices, activity)
+        else:
+            measured, counted = _run(bundle, images, devices[0], activity)
+        is_golden = devices == ["golden"]
+        golden = measured if is_golden else _run(bundle, images, "golden", activity)[0]
     different = (measured.outputs != golden.outputs).reshape(len(images), -1).any(axis=1)
     return Inference(
-        device=device,
+        device=", ".join(devices),
         outputs=measured.outputs,
         labels=labels,
         mismatches=np.flatnonzero(different).tolist(),
@@ -120,6 +135,7 @@ def run_images(
         cycles=np.asarray(measured.cycles),
         layers=layers_report(bundle, counted),
         seconds=measured.seconds,
+        shares=shares,
     )
 
 
@@ -131,12 +147,8 @@ def _run(
     from plum_host.session import Session
 
     activity.step(f"{device}: starting")
-    # A virtual board is compiled when it is first used, which takes a minute.
-    options: dict[str, Any] = (
-        {"progress": lambda text: activity.step(f"{device}: {text}")} if device == "virtual" else {}
-    )
     config = bundle.manifest["config"]
-    with Session.open(device, config, **options) as session:
+    with Session.open(device, config, **_options(device, activity)) as session:
         activity.step(f"{device}: loading the network")
         session.load(bundle)
         activity.step(f"{device}: images", total=len(images))
@@ -145,11 +157,43 @@ def _run(
         return result, session.layer_cycles() if fits else None
 
 
+def _run_fleet(
+    bundle: Bundle, images: np.ndarray, devices: Sequence[str], activity: console.Activity
+) -> tuple[RunResult, list[dict[str, Any]]]:
+    """What several devices made of the images, and what each did."""
+    from plum_host.fleet import Fleet
+    from plum_host.session import Session
+
+    config = bundle.manifest["config"]
+    with contextlib.ExitStack() as opened:
+        sessions = []
+        for device in devices:
+            activity.step(f"{device}: starting")
+            session = Session.open(device, config, **_options(device, activity))
+            sessions.append(opened.enter_context(session))
+        fleet = Fleet(sessions)
+        activity.step("loading the network")
+        fleet.load(bundle)
+        activity.step("images", total=len(images))
+        result = fleet.run(images, progress=activity.done)
+        return result, [asdict(share) for share in fleet.shares]
+
+
+def _options(device: str, activity: console.Activity) -> dict[str, Any]:
+    """A virtual board is compiled when it is first used, which takes a minute."""
+    if device != "virtual":
+        return {}
+    return {"progress": lambda text: activity.step(f"{device}: {text}")}
+
+
 def print_result(result: Inference) -> None:
     """A few lines for people."""
     count, seconds = len(result.outputs), result.seconds
     speed = f", {count / seconds:.1f} a second" if seconds else ""
     console.say(f"images             {count} on {result.device} in {seconds:.1f} s{speed}")
+    for share in result.shares:
+        failure = f"; left out: {share['failure']}" if share["failure"] else ""
+        console.say(f"  {share['images']:>6} on {share['device']}{failure}")
     if result.top1 is not None:
         console.say(f"top-1 accuracy     {result.top1:.2f} %")
     if result.device != "golden":

@@ -6,7 +6,7 @@ import secrets
 import struct
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from plum_host.errors import (
     DeviceRestartedError,
@@ -94,8 +94,10 @@ class LinkCounts:
     asked_again: int = 0  # answers that were lost, and asked for again
     probes: int = 0
     resets: int = 0
-    #: Times that the sender had nothing to send but a full window before it.
-    waits: int = field(default=0)
+    waits: int = 0  # for room in the device's queue
+    dry: int = 0  # runs that ended when the device had nothing else to do
+    payload_sent: int = 0  # bytes of words written, each once
+    payload_received: int = 0  # bytes of words read
 
 
 class DeviceClient:
@@ -208,6 +210,8 @@ class DeviceClient:
                 f"has {self._room}"
             )
         self.counts.requests += 1
+        if ticket.op == Op.WRITE:
+            self.counts.payload_sent += len(ticket.data)
         self._waiting.append(ticket)
         with _Guard(self):
             self._send_waiting()
@@ -399,6 +403,9 @@ class DeviceClient:
         self._retire(place)
         self._take_off()
         ticket.answer = body[2:]
+        self.counts.payload_received += len(ticket.answer)
+        if ticket.op == Op.RUN and not self._sent and not self._waiting:
+            self.counts.dry += 1
 
     def _take_checksum(self, packet: bytes) -> None:
         """A packet whose checksum is wrong, unless it is the answer to CHECK."""

@@ -72,10 +72,14 @@ def tables() -> dict[str, str]:
 def renew(text: str) -> str:
     """A page with its tables made anew; a ValueError where one of them has no place."""
     for name, table in tables().items():
-        pattern = rf"(<!-- table {name} -->\n).*?(<!-- end -->)"
-        text, count = re.subn(pattern, lambda m, t=table: m[1] + t + m[2], text, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f"the page has {count} places for table {name}; it must have one")
+        pattern = rf"(?<=<!-- table {name} -->\n).*?(?=<!-- end -->)"
+        places = re.findall(pattern, text, flags=re.DOTALL)
+        if len(places) != 1:
+            raise ValueError(
+                f"the page has {len(places)} places for table {name}; it must have one"
+            )
+        begin = f"<!-- table {name} -->\n"
+        text = text.replace(begin + places[0], begin + table)
     return text
 
 

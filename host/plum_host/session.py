@@ -103,6 +103,11 @@ class Session:
         return self._client.transport.name
 
     @property
+    def transport(self) -> Transport:
+        """The way to the device."""
+        return self._client.transport
+
+    @property
     def link(self) -> LinkCounts:
         """What the link did so far."""
         return self._client.counts
@@ -247,6 +252,12 @@ class Session:
                 f"{len(data)} bytes for {space.name}; it must be a multiple of {SPACE_BYTES[space]}"
             )
         self._client.join(self._client.write(space, cluster, address, data))
+
+    def write_memories(self, blocks: Iterable[tuple[Space, int, int, bytes]]) -> None:
+        """Write many blocks (space, cluster, address, whole words), without a wait in between."""
+        for space, cluster, address, data in blocks:
+            self._client.write(space, cluster, address, data)
+        self._client.drain()
 
     def close(self) -> None:
         """Give the device free; a run that goes on is stopped. It may be called again."""

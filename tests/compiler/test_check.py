@@ -133,7 +133,7 @@ def test_everything_is_named_at_once():
 
 def test_logits_of_many_results_are_counted_against_the_array():
     net = Builder((2, 3, 3))
-    net.dense(16)
+    net.dense(15)
     assert check_network(net.network(), array(result_depth=16)) == []
 
 

@@ -30,6 +30,9 @@ class Transport(ABC):
 
     #: What the device is called, for messages.
     name: str
+    #: Bytes of the line so far, each way.
+    sent: int = 0
+    received: int = 0
 
     def now(self) -> float:
         """Seconds of the clock that deadlines are of."""
@@ -76,13 +79,16 @@ class StreamTransport(Transport):
         """What has come, after at most that time; nothing if nothing came."""
 
     def send(self, body: bytes) -> None:
-        self.write_bytes(encode(body))
+        frame = encode(body)
+        self.sent += len(frame)
+        self.write_bytes(frame)
 
     def receive(self, deadline: float) -> bytes:
         while not self._packets:
             # What is there already is taken even if it is late.
             left = deadline - self.now()
             data = self.read_bytes(max(0.0, left))
+            self.received += len(data)
             self._packets.extend(self._parser.feed(data))
             if not self._packets and left <= 0:
                 raise DeviceTimeoutError(f"{self.name}: no answer in time")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 
@@ -49,6 +50,9 @@ class SerialTransport(StreamTransport):
             )
         except (serial.SerialException, OSError, ValueError) as error:
             raise TransportError(f"cannot open {port}: {_reason(error)}") from None
+        # A USB bridge otherwise holds answers back for up to 16 ms. Not all ports have it.
+        with contextlib.suppress(serial.SerialException, OSError, AttributeError, ValueError):
+            self._port.set_low_latency_mode(True)
 
     def write_bytes(self, data: bytes) -> None:
         try:
