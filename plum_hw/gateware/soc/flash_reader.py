@@ -27,7 +27,7 @@ class FlashReader(wiring.Component):
 
     A read that follows the one before by a word goes on with the same command; the flash is read a
     word ahead of the bus, so that a word takes 64 half periods or the time until it is asked for,
-    whichever is longer. Any other read takes 80 half periods for its command before.
+    whichever is longer. The same word again takes two cycles. Any other read takes 80 half periods for its command before.
 
     SPI mode 0; what the flash sends is taken when the clock falls, which gives it a whole period.
 
@@ -79,10 +79,19 @@ class FlashReader(wiring.Component):
         manual = registers.control[SPI.register("CONTROL").field("SELECT").low]
         word = Cat(received.word_select(3 - i, 8) for i in range(4))
 
+        # The word that was read last serves reads of its other bytes.
+        last = Signal(32)
+        last_place = Signal.like(place)
+        last_valid = Signal()
+        again = last_valid & (wanted == last_place)
         m.d.sync += [window.ready.eq(0), window.read.eq(0)]
         # Writes do nothing, and reads of a flash that software has are 0.
         with m.If(window.valid & ~window.ready & (window.strobes.any() | manual)):
             m.d.sync += window.ready.eq(1)
+        with m.Elif(asked & again):
+            m.d.sync += [window.ready.eq(1), window.read.eq(last)]
+        with m.If(manual):
+            m.d.sync += last_valid.eq(0)
 
         m.d.comb += [
             registers.data.eq(received[:8]),
@@ -97,7 +106,7 @@ class FlashReader(wiring.Component):
                 with m.Elif(manual):
                     m.d.sync += pins.cs_n.eq(0)
                     m.next = "MANUAL"
-                with m.Elif(asked):
+                with m.Elif(asked & ~again):
                     m.d.sync += [
                         pins.cs_n.eq(0),
                         place.eq(wanted),
@@ -113,12 +122,15 @@ class FlashReader(wiring.Component):
 
             with m.State("DATA"):
                 m.d.sync += gap.eq(self._gap)
-                with m.If(manual | (asked & (wanted != place))):
+                with m.If(manual | (asked & ~again & (wanted != place))):
                     m.next = "CLOSED"
-                with m.Elif(asked & (left == 0)):
+                with m.Elif(asked & ~again & (left == 0)):
                     m.d.sync += [
                         window.ready.eq(1),
                         window.read.eq(word),
+                        last.eq(word),
+                        last_place.eq(place),
+                        last_valid.eq(1),
                         place.eq(place + 1),
                         left.eq(32),
                     ]
