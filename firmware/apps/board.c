@@ -86,6 +86,12 @@ void board_run(struct board *board, uint32_t first, uint32_t count, struct tally
         struct plum_output output = {0};
         const uint8_t *pixels;
         plum_error error = plum_image(images, i, &pixels);
+        if (!error && images->pitch <= sizeof board->pixels) {
+            for (uint32_t j = 0; j < images->pitch / 4; ++j) {
+                board->pixels[j] = ((const uint32_t *)pixels)[j];
+            }
+            pixels = (const uint8_t *)board->pixels;
+        }
         if (!error) error = plum_classify(&board->device, pixels, images->pixels, &output);
         say("image %u: ", i);
         if (error) {

@@ -4,6 +4,10 @@
 
 #include "soc.h"
 
+/* Images up to this size are copied to RAM, which is quicker to read than the flash; larger ones cannot
+ * be sent over the line. */
+#define BOARD_PIXEL_BYTES 4096u
+
 struct board {
     struct plum_device device;
     plum_error found; /* of the device */
@@ -12,6 +16,7 @@ struct board {
     struct plum_network network; /* of that slot, loaded if device.network is not NULL */
     struct plum_images images;   /* of that slot; count 0 where it has none */
     uint32_t next;               /* image that a button classifies */
+    uint32_t pixels[BOARD_PIXEL_BYTES / 4];
 };
 
 /* Find the accelerator and wake the flash; says what there is. */

@@ -15,34 +15,23 @@ static void put_hex(uint32_t value) {
     for (int shift = 28; shift >= 0; shift -= 4) put("0123456789abcdef"[value >> shift & 15]);
 }
 
-/* Divide by ten and give the rest; bit by bit, for a 64-bit division of the library is large. */
-static uint32_t divide_by_ten(uint64_t *value) {
-    uint64_t quotient = 0;
-    uint32_t rest = 0;
-    if (*value >> 32 == 0) {
-        const uint32_t small = (uint32_t)*value;
-        *value = small / 10;
-        return small % 10;
-    }
-    for (int i = 63; i >= 0; --i) {
-        rest = rest << 1 | (uint32_t)(*value >> i & 1);
-        quotient <<= 1;
-        if (rest >= 10) {
-            rest -= 10;
-            quotient |= 1;
-        }
-    }
-    *value = quotient;
-    return rest;
-}
-
 static void put_decimal(uint64_t value) {
-    char digits[20];
-    uint32_t count = 0;
-    do {
-        digits[count++] = (char)('0' + divide_by_ten(&value));
-    } while (value);
-    while (count) put(digits[--count]);
+    /* By subtraction: a processor without division takes longer to divide. */
+    static const uint64_t powers[] = {
+        10000000000000000000u, 1000000000000000000u, 100000000000000000u, 10000000000000000u,
+        1000000000000000u, 100000000000000u, 10000000000000u, 1000000000000u, 100000000000u,
+        10000000000u, 1000000000u, 100000000u, 10000000u, 1000000u, 100000u, 10000u, 1000u, 100u,
+        10u, 1u,
+    };
+    bool begun = false;
+    for (uint32_t i = 0; i < 20; ++i) {
+        const uint64_t power = powers[i];
+        if (power > value && !begun && i < 19) continue;
+        char digit = '0';
+        for (; value >= power; value -= power) ++digit;
+        put(digit);
+        begun = true;
+    }
 }
 
 void say(const char *format, ...) {
@@ -114,8 +103,8 @@ bool parse_number(const char *word, uint32_t *value) {
     if (word == 0 || *word == 0) return false;
     for (; *word; ++word) {
         const uint32_t digit = (uint32_t)(*word - '0');
-        if (digit > 9 || number > (UINT32_MAX - digit) / 10) return false;
-        number = number * 10 + digit;
+        if (digit > 9 || number > UINT32_MAX / 10 - 1) return false;
+        number = (number << 3) + (number << 1) + digit;
     }
     *value = number;
     return true;

@@ -4,8 +4,6 @@
 
 #include "console.h"
 
-/* Largest image that can be sent over the line. */
-#define IMAGE_BYTES 4096u
 #define PAGE_BYTES 256u
 #define ERASE_BYTES 65536u
 
@@ -178,11 +176,11 @@ static bool receive(uint32_t *words, uint32_t count) {
 }
 
 static void image(struct board *board, char *rest) {
-    static uint32_t words[IMAGE_BYTES / 4];
+    uint32_t *words = board->pixels;
     (void)rest;
     if (!ready(board)) return;
     const uint32_t bytes = board->network.pixels, padded = (bytes + 3) / 4 * 4;
-    if (bytes > IMAGE_BYTES) {
+    if (bytes > sizeof board->pixels) {
         say_error(PLUM_SMALL_BUFFER);
         return;
     }
@@ -206,7 +204,7 @@ static void image(struct board *board, char *rest) {
 /* A new slot over the line: first all is erased, then pages come one by one, the first one last, so
  * that what breaks off leaves no slot rather than half of one. */
 static void update(struct board *board, char *rest) {
-    static uint32_t page[PAGE_BYTES / 4];
+    uint32_t *page = board->pixels;
     uint32_t index = SOC_SLOTS, bytes = 0;
     if (!number_or(&rest, &index) || !number_or(&rest, &bytes)) return;
     if (index >= SOC_SLOTS || bytes == 0 || bytes > soc_slot_bytes()) {

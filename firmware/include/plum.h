@@ -127,14 +127,19 @@ plum_error plum_memory_test(struct plum_device *device, uint32_t space, uint32_t
 
 /* ---- checksums ------------------------------------------------------------------------------- */
 
-/* CRC-32 of words, one after the other. Two implementations: src/crc32.c, and for plum_hw's
- * controller board/crc32_hardware.c, which can have one under way at a time. */
+/* CRC-32 of words, one after the other: src/crc32.c, or inline functions of the same names in a header
+ * that PLUM_CRC_HEADER names, where hardware does it (board/crc32_hardware.h). At most one is under
+ * way at a time. */
 struct plum_crc {
     uint32_t state;
 };
+#ifdef PLUM_CRC_HEADER
+#include PLUM_CRC_HEADER
+#else
 void plum_crc_begin(struct plum_crc *crc);
 void plum_crc_word(struct plum_crc *crc, uint32_t word);
 uint32_t plum_crc_end(struct plum_crc *crc);
+#endif
 uint32_t plum_crc_words(const uint32_t *words, uint32_t count);
 
 /* ---- flash images ---------------------------------------------------------------------------- */

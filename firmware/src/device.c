@@ -1,5 +1,5 @@
 /* The accelerator: its registers, memories and runs. */
-#include "plum.h"
+#include "image.h"
 
 static uint32_t get(const struct plum_device *device, uint32_t offset) {
     return plum_io_read(device->base, offset);
@@ -28,8 +28,8 @@ static uint32_t space_offset(uint32_t space) {
     return PLUM_MEMORY_CODE + space * (PLUM_MEMORY_TABLE - PLUM_MEMORY_CODE);
 }
 
-/* 32-bit words of one word of the memory. */
-static uint32_t halves(uint32_t space) { return space == PLUM_SPACE_ACTIVATION ? 2 : 1; }
+/* A word of the memory has two 32-bit words to the power of this. Small processors cannot divide. */
+static uint32_t word_shift(uint32_t space) { return space == PLUM_SPACE_ACTIVATION ? 1 : 0; }
 
 plum_error plum_open(struct plum_device *device, volatile uint32_t *base,
                      const struct plum_platform *platform) {
@@ -60,19 +60,28 @@ plum_error plum_open(struct plum_device *device, volatile uint32_t *base,
 static plum_error check_range(const struct plum_device *device, uint32_t space, uint32_t address,
                               uint32_t count) {
     const uint32_t words = space_words(device, space);
-    if (count % halves(space)) return PLUM_BAD_ADDRESS;
-    if (address > words || count / halves(space) > words - address) return PLUM_BAD_ADDRESS;
+    const uint32_t shift = word_shift(space);
+    if (count >> shift << shift != count) return PLUM_BAD_ADDRESS;
+    if (address > words || count >> shift > words - address) return PLUM_BAD_ADDRESS;
     return busy(device) ? PLUM_BUSY : PLUM_OK;
 }
 
-plum_error plum_write(struct plum_device *device, uint32_t space, uint32_t targets,
-                      uint32_t address, const uint32_t *words, uint32_t count) {
+plum_error plum_begin_write(struct plum_device *device, uint32_t space, uint32_t targets,
+                            uint32_t address, uint32_t count, uint32_t *offset) {
     if (space > PLUM_SPACE_ACTIVATION) return PLUM_BAD_ADDRESS;
     if (targets == 0 || targets >> device->clusters) return PLUM_BAD_ADDRESS;
     const plum_error error = check_range(device, space, address, count);
     if (error) return error;
     set(device, PLUM_ACCELERATOR_TARGETS, targets);
-    uint32_t offset = space_offset(space) + 4 * halves(space) * address;
+    *offset = space_offset(space) + (address << word_shift(space) << 2);
+    return PLUM_OK;
+}
+
+plum_error plum_write(struct plum_device *device, uint32_t space, uint32_t targets,
+                      uint32_t address, const uint32_t *words, uint32_t count) {
+    uint32_t offset;
+    const plum_error error = plum_begin_write(device, space, targets, address, count, &offset);
+    if (error) return error;
     for (; count; --count, offset += 4) set(device, offset, *words++);
     return PLUM_OK;
 }
@@ -83,16 +92,15 @@ plum_error plum_read(struct plum_device *device, uint32_t space, uint32_t cluste
     const plum_error error = check_range(device, space, address, count);
     if (error) return error;
     set(device, PLUM_ACCELERATOR_TARGETS, 1u << cluster);
-    uint32_t offset = space_offset(space) + 4 * halves(space) * address;
+    uint32_t offset = space_offset(space) + (address << word_shift(space) << 2);
     for (; count; --count, offset += 4) *words++ = get(device, offset);
     return PLUM_OK;
 }
 
 plum_error plum_start(struct plum_device *device, uint32_t program, uint32_t layers) {
     if (busy(device)) return PLUM_BUSY;
-    const uint32_t most = device->layer_words ? device->code_words / device->layer_words : 0;
-    if (layers == 0 || layers > most) return PLUM_BAD_ADDRESS;
-    if (program > device->code_words - layers * device->layer_words) return PLUM_BAD_ADDRESS;
+    const uint64_t end = program + (uint64_t)layers * device->layer_words;
+    if (layers == 0 || end > device->code_words) return PLUM_BAD_ADDRESS;
     set(device, PLUM_ACCELERATOR_PROGRAM, program);
     set(device, PLUM_ACCELERATOR_LAYERS, layers);
     set(device, PLUM_ACCELERATOR_STATUS, PLUM_ACCELERATOR_STATUS_DENIED);
@@ -151,24 +159,23 @@ static uint32_t pattern(uint32_t place, uint32_t round) {
 
 plum_error plum_memory_test(struct plum_device *device, uint32_t space, uint32_t cluster,
                             uint32_t *address) {
-    const uint32_t count = space_words(device, space) * halves(space);
     *address = 0;
     if (space > PLUM_SPACE_ACTIVATION || cluster >= device->clusters) return PLUM_BAD_ADDRESS;
+    const uint32_t shift = word_shift(space), count = 1u << shift;
+    const uint32_t end = space_words(device, space);
     device->network = NULL;
     for (uint32_t round = 0; round < 2; ++round) {
-        for (uint32_t i = 0; i < count; i += halves(space)) {
-            const uint32_t words[2] = {pattern(i, round), pattern(i + 1, round)};
-            const plum_error error = plum_write(device, space, 1u << cluster, i / halves(space),
-                                                words, halves(space));
+        for (uint32_t i = 0; i < end; ++i) {
+            const uint32_t words[2] = {pattern(2 * i, round), pattern(2 * i + 1, round)};
+            const plum_error error = plum_write(device, space, 1u << cluster, i, words, count);
             if (error) return error;
         }
-        for (uint32_t i = 0; i < count; i += halves(space)) {
-            uint32_t words[2] = {0, pattern(i + 1, round)};
-            *address = i / halves(space);
-            const plum_error error =
-                plum_read(device, space, cluster, *address, words, halves(space));
+        for (uint32_t i = 0; i < end; ++i) {
+            uint32_t words[2] = {0, pattern(2 * i + 1, round)};
+            *address = i;
+            const plum_error error = plum_read(device, space, cluster, i, words, count);
             if (error) return error;
-            if (words[0] != pattern(i, round) || words[1] != pattern(i + 1, round)) {
+            if (words[0] != pattern(2 * i, round) || words[1] != pattern(2 * i + 1, round)) {
                 return PLUM_MEMORY_FAULT;
             }
         }

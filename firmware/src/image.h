@@ -1,4 +1,4 @@
-/* What the parts of the flash image's reader share. */
+/* What the driver's files share. */
 #ifndef PLUM_IMAGE_H
 #define PLUM_IMAGE_H
 
@@ -17,5 +17,10 @@ uint32_t plum_volume(uint32_t channels, uint32_t height, uint32_t width);
  * another magic number. */
 plum_error plum_check_header(const uint32_t *words, uint32_t bytes, uint32_t magic, uint32_t least,
                              plum_error without);
+
+/* Check what plum_write would, and make the device ready for it: the `count` 32-bit words then go to
+ * *offset and the places behind it. */
+plum_error plum_begin_write(struct plum_device *device, uint32_t space, uint32_t targets,
+                            uint32_t address, uint32_t count, uint32_t *offset);
 
 #endif

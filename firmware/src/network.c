@@ -3,9 +3,6 @@
 
 #include "image.h"
 
-/* Words that are moved at once. */
-#define BLOCK 16u
-
 /* ---- checks ---------------------------------------------------------------------------------- */
 
 /* Runs must lie in the header, have `total` bytes together, and have all places below `places`. */
@@ -144,72 +141,89 @@ const char *plum_label(const struct plum_network *network, uint32_t index) {
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
-/* Words on their way to a memory, a block at a time. */
-struct block {
-    struct plum_device *device;
-    uint32_t space, targets, address; /* address: of the block's first word */
-    uint32_t count;
-    uint32_t words[BLOCK];
-};
-
-static plum_error flush(struct block *block) {
-    const uint32_t count = block->count;
-    if (count == 0) return PLUM_OK;
-    block->count = 0;
-    const plum_error error = plum_write(block->device, block->space, block->targets, block->address,
-                                        block->words, count);
-    block->address += block->space == PLUM_SPACE_ACTIVATION ? count / 2 : count;
-    return error;
-}
-
-static plum_error put(struct block *block, uint32_t word) {
-    block->words[block->count++] = word;
-    return block->count == BLOCK ? flush(block) : PLUM_OK;
-}
-
 static plum_error do_load(struct plum_device *device, const struct plum_network *network,
                           const uint32_t *step) {
+    volatile uint32_t *base = device->base;
     const uint32_t *words = network->words + step[PLUM_STEP__DATA] / 4;
-    struct block block = {.device = device,
-                          .space = step[PLUM_STEP__SPACE],
-                          .targets = step[PLUM_STEP__TARGETS],
-                          .address = step[PLUM_STEP__ADDRESS]};
+    const uint32_t count = step[PLUM_STEP__COUNT];
+    uint32_t begin;
+    const plum_error error =
+        plum_begin_write(device, step[PLUM_STEP__SPACE], step[PLUM_STEP__TARGETS],
+                         step[PLUM_STEP__ADDRESS], count, &begin);
+    if (error) return error;
     struct plum_crc crc;
     plum_crc_begin(&crc);
-    for (uint32_t left = step[PLUM_STEP__COUNT]; left; --left) {
-        const uint32_t word = *words++;
+    uint32_t offset = begin;
+    for (const uint32_t *end = words + count; words != end; ++words, offset += 4) {
+        const uint32_t word = *words;
         plum_crc_word(&crc, word);
-        const plum_error error = put(&block, word);
-        if (error) return error;
+        plum_io_write(base, offset, word);
     }
-    const plum_error error = flush(&block);
-    if (error) return error;
     return plum_crc_end(&crc) == step[PLUM_STEP__CRC] ? PLUM_OK : PLUM_BAD_CHECKSUM;
+}
+
+/* Bytes on their way to a memory, put together to words. */
+struct packer {
+    volatile uint32_t *base;
+    uint32_t offset;      /* of the next word */
+    uint32_t word, shift; /* bytes that wait for more, and how many bits they are */
+};
+
+static void pack_byte(struct packer *packer, uint32_t byte) {
+    packer->word |= byte << packer->shift;
+    packer->shift += 8;
+    if (packer->shift == 32) {
+        plum_io_write(packer->base, packer->offset, packer->word);
+        packer->offset += 4;
+        packer->word = packer->shift = 0;
+    }
+}
+
+/* Whole words, from `bytes` (aligned) or of zeros: most of an image, so this is written for speed. */
+static void pack_words(struct packer *packer, const uint8_t *bytes, uint32_t count) {
+    volatile uint32_t *base = packer->base;
+    uint32_t offset = packer->offset, word = packer->word;
+    const uint32_t shift = packer->shift, back = 31 - shift;
+    packer->offset = offset + 4 * count;
+    for (; count; --count, offset += 4) {
+        uint32_t next = 0;
+        if (bytes) {
+            memcpy(&next, __builtin_assume_aligned(bytes, 4), 4);
+            bytes += 4;
+        }
+        plum_io_write(base, offset, word | next << shift);
+        word = next >> back >> 1;
+    }
+    packer->word = word;
 }
 
 static plum_error do_input(struct plum_device *device, const struct plum_network *network,
                            const uint32_t *step, const uint8_t *pixels) {
     const uint32_t *run = network->words + step[PLUM_STEP__DATA] / 4;
-    struct block block = {.device = device,
-                          .space = PLUM_SPACE_ACTIVATION,
-                          .targets = step[PLUM_STEP__TARGETS],
-                          .address = step[PLUM_STEP__ADDRESS]};
-    uint32_t word = 0, shift = 0;
-    for (uint32_t i = 0; i < step[PLUM_STEP__COUNT]; ++i, run += PLUM_RUN__WORDS) {
-        const bool zeros = run[PLUM_RUN__FIRST] == PLUM_ZEROS;
-        const uint32_t stride = run[PLUM_RUN__STRIDE];
-        uint32_t place = run[PLUM_RUN__FIRST];
-        for (uint32_t left = run[PLUM_RUN__LENGTH]; left; --left, place += stride) {
-            if (!zeros) word |= (uint32_t)pixels[place] << shift;
-            shift += 8;
-            if (shift == 32) {
-                const plum_error error = put(&block, word);
-                if (error) return error;
-                word = shift = 0;
+    struct packer packer = {.base = device->base};
+    const plum_error error =
+        plum_begin_write(device, PLUM_SPACE_ACTIVATION, step[PLUM_STEP__TARGETS],
+                         step[PLUM_STEP__ADDRESS], step[PLUM_STEP__BYTES] / 4, &packer.offset);
+    if (error) return error;
+    for (uint32_t count = step[PLUM_STEP__COUNT]; count; --count, run += PLUM_RUN__WORDS) {
+        const uint32_t first = run[PLUM_RUN__FIRST], stride = run[PLUM_RUN__STRIDE];
+        const bool zeros = first == PLUM_ZEROS;
+        uint32_t left = run[PLUM_RUN__LENGTH], place = first;
+        if (zeros) {
+            pack_words(&packer, NULL, left / 4);
+            for (left %= 4; left; --left) pack_byte(&packer, 0);
+        } else if (stride == 1) {
+            for (; left && (uintptr_t)(pixels + place) % 4; --left) {
+                pack_byte(&packer, pixels[place++]);
             }
+            pack_words(&packer, pixels + place, left / 4);
+            place += left / 4 * 4;
+            for (left %= 4; left; --left) pack_byte(&packer, pixels[place++]);
+        } else {
+            for (; left; --left, place += stride) pack_byte(&packer, pixels[place]);
         }
     }
-    return flush(&block);
+    return PLUM_OK;
 }
 
 /* Words on their way to the output. */
