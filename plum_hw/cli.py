@@ -22,6 +22,7 @@ from plum_hw.demo import demo_command
 from plum_hw.inference import load_labelled, print_result, run_images
 from plum_hw.ir import load_network
 from plum_hw.report.cycles import cycles_report, cycles_table
+from plum_hw.soc.commands import flash_image_command, simulate_soc_command
 
 app = typer.Typer(
     name="plum",
@@ -154,6 +155,8 @@ app.command("boards")(boards_command)
 app.command("build")(build_command)
 app.command("demo")(demo_command)
 app.command("bench")(bench_command)
+app.command("flash-image")(flash_image_command)
+app.command("simulate-soc")(simulate_soc_command)
 
 
 def info_report(bundle: Bundle) -> dict[str, Any]:

@@ -133,9 +133,7 @@ ACCELERATOR = Block(
             "Bit c: accesses to memories are for cluster c. Writes may be for many, reads for one.",
             bits=16,
         ),
-        Register(
-            "INTERRUPT", 0x1C, Access.BOTH, "1: interrupt while STATUS.DONE is set.", bits=1
-        ),
+        Register("INTERRUPT", 0x1C, Access.BOTH, "1: interrupt while STATUS.DONE is set.", bits=1),
         Register("CYCLES", 0x20, Access.READ, "Clock cycles of the present or last run."),
         Register("RESULTS", 0x24, Access.READ, "Results of the present or last run.", bits=16),
         Register("CODE_WORDS", 0x30, Access.READ, "Words of a code memory."),
@@ -265,9 +263,7 @@ SPI = Block(
             (Field("BUSY", 0, 1, "a byte is on its way"),),
             bits=1,
         ),
-        Register(
-            "DATA", 0x08, Access.READ_TAKES, "Byte that came; a write sends one.", bits=8
-        ),
+        Register("DATA", 0x08, Access.READ_TAKES, "Byte that came; a write sends one.", bits=8),
     ),
 )
 

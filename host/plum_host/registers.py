@@ -1,4 +1,4 @@
-"""Registers by name, over whatever reads and writes words: `/dev/mem`, a debugger, a bench.
+"""Registers by name, over what reads and writes words: `/dev/mem`, a debugger, a bench.
 
 Written by python -m plum_hw.soc.export from plum_hw/registers.py; do not edit.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 MAP_VERSION = 1
-ID = 0x4d554c50
+ID = 0x4D554C50
 #: Memories, by their offset from the accelerator's base.
 MEMORY = {
     "CODE": 0x400000,
@@ -53,12 +53,12 @@ class Accelerator:
     @property
     def version_map(self) -> int:
         """Version of this register map."""
-        return self.version >> 0 & 0xff
+        return self.version >> 0 & 0xFF
 
     @property
     def version_clusters(self) -> int:
         """Clusters of the array."""
-        return self.version >> 8 & 0xff
+        return self.version >> 8 & 0xFF
 
     @property
     def status(self) -> int:
@@ -91,7 +91,7 @@ class Accelerator:
 
     def set_control(self, value: int) -> None:
         """Commands."""
-        self._bus.write(self._base + 0x0c, value)
+        self._bus.write(self._base + 0x0C, value)
 
     @property
     def program(self) -> int:
@@ -123,11 +123,11 @@ class Accelerator:
     @property
     def interrupt(self) -> int:
         """1: interrupt while STATUS.DONE is set."""
-        return self._bus.read(self._base + 0x1c)
+        return self._bus.read(self._base + 0x1C)
 
     @interrupt.setter
     def interrupt(self, value: int) -> None:
-        self._bus.write(self._base + 0x1c, value)
+        self._bus.write(self._base + 0x1C, value)
 
     @property
     def cycles(self) -> int:
@@ -157,7 +157,7 @@ class Accelerator:
     @property
     def result_words(self) -> int:
         """Words of the result memory."""
-        return self._bus.read(self._base + 0x3c)
+        return self._bus.read(self._base + 0x3C)
 
     @property
     def counter_words(self) -> int:
@@ -198,11 +198,11 @@ class System:
     @property
     def leds(self) -> int:
         """Bit n: LED n is lit."""
-        return self._bus.read(self._base + 0x0c)
+        return self._bus.read(self._base + 0x0C)
 
     @leds.setter
     def leds(self, value: int) -> None:
-        self._bus.write(self._base + 0x0c, value)
+        self._bus.write(self._base + 0x0C, value)
 
     @property
     def buttons(self) -> int:
@@ -255,7 +255,7 @@ class System:
     @property
     def ram_bytes(self) -> int:
         """Bytes of the RAM."""
-        return self._bus.read(self._base + 0x1c)
+        return self._bus.read(self._base + 0x1C)
 
 
 class Serial:
@@ -338,7 +338,7 @@ class Timer:
     @property
     def status(self) -> int:
         """The alarm."""
-        return self._bus.read(self._base + 0x0c)
+        return self._bus.read(self._base + 0x0C)
 
     @property
     def status_rings(self) -> int:

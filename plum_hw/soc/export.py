@@ -96,6 +96,11 @@ def format_header() -> str:
     return _header("PLUM_FORMAT_H", "soc/format.py", lines)
 
 
+def _hex(value: int) -> str:
+    """As ruff writes it."""
+    return f"0x{value:08X}"
+
+
 def _class(block: Block) -> Iterator[str]:
     yield f"class {block.name.title()}:"
     yield f'    """{block.text}'
@@ -103,11 +108,11 @@ def _class(block: Block) -> Iterator[str]:
     yield "    *Parameters*: ``bus``, what reads and writes; ``base``, the block's address on it."
     yield '    """'
     yield ""
-    yield f"    def __init__(self, bus: Bus, base: int = {block.base:#010x}) -> None:"
+    yield f"    def __init__(self, bus: Bus, base: int = {_hex(block.base)}) -> None:"
     yield "        self._bus = bus"
     yield "        self._base = base"
     for register in block.registers:
-        name, place = register.name.lower(), f"self._base + {register.offset:#04x}"
+        name, place = register.name.lower(), f"self._base + 0x{register.offset:02X}"
         if register.access is not Access.WRITE:
             yield ""
             yield "    @property"
@@ -130,13 +135,13 @@ def _class(block: Block) -> Iterator[str]:
             yield "    @property"
             yield f"    def {name}_{field.name.lower()}(self) -> int:"
             yield f'        """{field.text[0].upper()}{field.text[1:]}."""'
-            yield f"        return self.{name} >> {field.low} & {(1 << field.bits) - 1:#x}"
+            yield f"        return self.{name} >> {field.low} & 0x{(1 << field.bits) - 1:X}"
 
 
 def accessors() -> str:
     """host/plum_host/registers.py."""
     lines = [
-        '"""Registers by name, over whatever reads and writes words: `/dev/mem`, a debugger, a bench.',
+        '"""Registers by name, over what reads and writes words: `/dev/mem`, a debugger, a bench.',
         "",
         _NOTE.format("registers.py"),
         '"""',
@@ -146,7 +151,7 @@ def accessors() -> str:
         "from typing import Protocol",
         "",
         f"MAP_VERSION = {regs.MAP_VERSION}",
-        f"ID = {regs.ID:#010x}",
+        f"ID = {_hex(regs.ID)}",
         "#: Memories, by their offset from the accelerator's base.",
         "MEMORY = {",
         *(f'    "{space.name}": {regs.memory_offset(space):#x},' for space in Space),
@@ -194,16 +199,15 @@ def register_page() -> str:
                 high = field.low + field.bits - 1
                 bits = f"{field.low}" if high == field.low else f"{field.low} to {high}"
                 text += f"<br>bit {bits} {field.name}: {field.text}"
-            lines.append(
-                f"| `{register.offset:#04x}` | {register.name} | {_ACCESS[register.access]} | {text} |"
-            )
+            access = _ACCESS[register.access]
+            lines.append(f"| `{register.offset:#04x}` | {register.name} | {access} | {text} |")
     lines += [
         "",
         "## Memories of the accelerator",
         "",
         "Only while no run is in progress, but for IDENTITY; offsets from the accelerator's base.",
-        "Words of ACTIVATION and IDENTITY have 8 bytes, the low half first: a write takes effect with",
-        "the high half, a read of the low half keeps the high one for the read that follows.",
+        "Words of ACTIVATION and IDENTITY have 8 bytes, the low half first: a write takes effect",
+        "with the high half, a read of the low half keeps the high one for the read that follows.",
         "",
         "| offset | memory |",
         "|---|---|",

@@ -252,17 +252,10 @@ def images_section(
     labels: npt.NDArray[np.integer] | None = None,
     outputs: npt.NDArray[np.integer] | None = None,
 ) -> FlashSection:
-    """Images as a section.
+    """Images as a section. Raises `ImageError`: another type or shape.
 
-    Parameters
-    ----------
-    images : uint8 [N, C, H, W]
-    labels : class of each, [N]
-    outputs : what the network gives for each; only their checksums are stored
-
-    Raises
-    ------
-    ImageError : another type or shape
+    *Parameters*: ``images``, uint8 [N, C, H, W]; ``labels``, the class of each, [N]; ``outputs``,
+    what the network gives for each, whose checksums are stored.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         raise ImageError(
@@ -341,13 +334,8 @@ def slot(sections: Sequence[FlashSection], *, sequence: int = 1) -> bytes:
 def whole_flash(
     slots: Sequence[bytes | None], controller: ControllerConfig, *, from_byte: int = 0
 ) -> bytes:
-    """What the flash holds from `from_byte` to the end of the last slot that there is.
-
-    slots : the first and the second; None is an empty one
-
-    Raises
-    ------
-    ConfigError : a slot that does not fit
+    """What the flash holds from `from_byte` to the end of the last slot that there is; of the two
+    ``slots`` None is an empty one. Raises `ConfigError` for one that does not fit.
     """
     image = bytearray()
     for number, data in enumerate(slots):

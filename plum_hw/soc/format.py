@@ -1,9 +1,10 @@
 """The flash image: the one description of its records, from which the C header is written too.
 
-A slot is a header with a directory, and sections. Everything is 32-bit words, little endian; offsets
-are in bytes from the section's (in the directory: the slot's) begin and multiples of four. Sections
-begin with a header whose last word is the CRC-32 of all before it, tables included, so that a reader
-trusts no length of it before that sum was right; data behind the header have sums of their own.
+A slot is a header with a directory, and sections. Everything is 32-bit words, little endian;
+offsets are in bytes from the section's (in the directory: the slot's) begin and multiples of four.
+Sections begin with a header whose last word is the CRC-32 of all before it, tables included, so
+that a reader trusts no length of it before that sum was right; data behind the header have sums of
+their own.
 """
 
 from __future__ import annotations

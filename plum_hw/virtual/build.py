@@ -30,7 +30,7 @@ _VERILATOR_FLAGS = (
     # This optimization drops drivers of signals that several blocks assign in parts.
     # Ref: https://github.com/verilator/verilator/issues/8377
     "-fno-dfg"
-).split()
+)
 
 
 def emit_verilog(config: ArrayConfig) -> str:
@@ -87,21 +87,11 @@ def build_simulation(
     trace: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """A program that simulates gateware; made on first use.
+    """A program that simulates gateware; made on first use. Raises `PlumError`: a tool failed.
 
-    Parameters
-    ----------
-    name : of the gateware, for people
-    key : what the gateware's sources do not say of it: the digest of its configuration
-    emit : gives the Verilog
-    top : its top module
-    harness : C++ file with `main` and a `Vboard`
-    trace : able to write waves (FST), which makes it slower
-    progress : called with a line for each step that takes time
-
-    Raises
-    ------
-    PlumError : a tool is missing, or failed
+    *Parameters*: ``name``, of the gateware, for people; ``key``, the digest of its configuration:
+    what its sources do not say of it; ``emit`` gives the Verilog, whose top module is ``top``;
+    ``harness``, a C++ file with `main` around a `Vboard`; ``trace`` and ``progress`` as above.
     """
     report = progress or (lambda line: None)
     root = cache_dir() / "virtual"
@@ -114,7 +104,7 @@ def build_simulation(
         if not verilog.exists():
             report(f"writing the Verilog of {name}")
             _write_whole(verilog, emit())
-    flags = [*_VERILATOR_FLAGS, "--top-module", top, *(["--trace-fst"] if trace else [])]
+    flags = [*_VERILATOR_FLAGS.split(), "--top-module", top, *(["--trace-fst"] if trace else [])]
     program = root / _digest(verilog.read_text(), harness.read_text(), flags, versions)
     with _lock(program):
         if not program.exists():

@@ -123,7 +123,10 @@ class AcceleratorPort(wiring.Component):
             registers.id.eq(ID),
             registers.version.eq(version),
             registers.layer_words.eq(layer_layout(config).words),
-            *(getattr(registers, f"{space.name.lower()}_words").eq(words[space]) for space in Space),
+            *(
+                getattr(registers, f"{space.name.lower()}_words").eq(words[space])
+                for space in Space
+            ),
         ]
 
     def _memories(self, m: Module, bus: Any, denied: Signal) -> None:

@@ -10,8 +10,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 #: One access at a time. `valid` and all beside it stand still until `ready`, which comes at the
-#: earliest in the cycle after `valid` rose, lasts one cycle, and is followed by one without `valid`.
-#: `read` is zero without `ready`, so that answers can be put together with OR.
+#: earliest in the cycle after `valid` rose, lasts one cycle, and is followed by one without
+#: `valid`. `read` is zero without `ready`, so that answers can be put together with OR.
 BusPort = wiring.Signature(
     {
         "valid": Out(1),

@@ -10,9 +10,7 @@ from plum_hw.gateware.soc.bus import BusPort
 from plum_hw.gateware.soc.register_block import RegisterBlock, field_bits
 from plum_hw.registers import FLASH, SPI
 
-SpiPins = wiring.Signature(
-    {"clk": Out(1), "cs_n": Out(1, init=1), "copi": Out(1), "cipo": In(1)}
-)
+SpiPins = wiring.Signature({"clk": Out(1), "cs_n": Out(1, init=1), "copi": Out(1), "cipo": In(1)})
 
 #: Fast read: three bytes of address, one byte of waiting, then data for as long as one likes.
 #: Ref: JEDEC JESD216; Winbond W25Q128JV data sheet, "Fast Read (0Bh)".
@@ -27,7 +25,8 @@ class FlashReader(wiring.Component):
 
     A read that follows the one before by a word goes on with the same command; the flash is read a
     word ahead of the bus, so that a word takes 64 half periods or the time until it is asked for,
-    whichever is longer. The same word again takes two cycles. Any other read takes 80 half periods for its command before.
+    whichever is longer. The same word again takes two cycles. Any other read takes 80 half periods
+    for its command before.
 
     SPI mode 0; what the flash sends is taken when the clock falls, which gives it a whole period.
 

@@ -79,9 +79,7 @@ class SocCore(wiring.Component):
         m.submodules.serial = serial = SerialPort(controller.divisor, controller.queue)
         m.submodules.timer = timer = Timer()
         m.submodules.checksum = checksum = Checksum()
-        m.submodules.flash = flash = FlashReader(
-            controller.clock_hz, controller.flash_half_period
-        )
+        m.submodules.flash = flash = FlashReader(controller.clock_hz, controller.flash_half_period)
         m.submodules.accelerator = accelerator = AcceleratorPort(self.config)
         m.submodules.device = device = Device(self.config)
 
