@@ -10,20 +10,25 @@ void say_error(plum_error error) {
     say("error %s: %s\n", plum_error_name(error), plum_error_text(error));
 }
 
-void board_open(struct board *board) {
-    /* Ten seconds, but no more than half of what the clock counts before it wraps. */
-    static struct plum_platform platform;
-    const uint32_t clock = SOC_REGISTER(SYSTEM, CLOCK);
-    platform.ticks = soc_ticks;
-    platform.sleep = soc_sleep;
-    platform.run_ticks = clock > UINT32_MAX / 20 ? UINT32_MAX / 2 : clock * 10;
+/* How long a run may take beyond what is predicted. */
+#define RUN_SLACK_TICKS 100000u
+/* Until a network is loaded. */
+#define RUN_TICKS 100000000u
 
+void board_open(struct board *board) {
+    struct plum_platform *platform = &board->platform;
+    platform->ticks = soc_ticks;
+    platform->sleep = soc_sleep;
+    if (platform->run_ticks == 0) platform->run_ticks = RUN_TICKS;
+
+    const struct plum_network *loaded = board->device.network;
     const uint32_t flash = soc_flash_wake();
-    board->found = plum_open(&board->device, (volatile uint32_t *)PLUM_ACCELERATOR_BASE, &platform);
+    board->found = plum_open(&board->device, (volatile uint32_t *)PLUM_ACCELERATOR_BASE, platform);
     if (board->found) {
         say_error(board->found);
         return;
     }
+    board->device.network = loaded;
     const uint32_t *array = board->device.array;
     say("array ");
     for (uint32_t i = 0; i < 4; ++i) {
@@ -31,7 +36,8 @@ void board_open(struct board *board) {
         const uint32_t word = array[i];
         say("%x", word << 24 | (word << 8 & 0xff0000u) | (word >> 8 & 0xff00u) | word >> 24);
     }
-    say(", clusters %u, clock %u Hz, flash %x\n", board->device.clusters, clock, flash);
+    say(", clusters %u, clock %u Hz, flash %x\n", board->device.clusters,
+        SOC_REGISTER(SYSTEM, CLOCK), flash);
 }
 
 plum_error board_load_slot(struct board *board, uint32_t index) {
@@ -49,6 +55,9 @@ plum_error board_load_slot(struct board *board, uint32_t index) {
     const struct plum_network *network = &board->network;
     board->slot_index = index;
     board->next = 0;
+    /* What is predicted is exact, so a run that takes twice as long does not end. */
+    const uint64_t ticks = 2 * network->predicted_cycles + RUN_SLACK_TICKS;
+    board->platform.run_ticks = ticks > INT32_MAX ? INT32_MAX : (uint32_t)ticks;
     say("sequence %u, network %s, image %ux%ux%u, outputs %u, cycles %q\n", board->slot.sequence,
         network->name, network->channels, network->height, network->width, network->outputs,
         network->predicted_cycles);

@@ -9,6 +9,7 @@
 #define BOARD_PIXEL_BYTES 4096u
 
 struct board {
+    struct plum_platform platform;
     struct plum_device device;
     plum_error found; /* of the device */
     struct plum_slot slot;
