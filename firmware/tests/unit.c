@@ -33,7 +33,7 @@ static bool planted;
 static void set_up(void) {
     memset(&bench, 0, sizeof bench);
     model_reset(&bench.model);
-    if (planted) bench.model.clusters = 1;
+    if (planted) ++bench.model.run_ticks;
     bench.platform = (struct plum_platform){
         .ticks = model_ticks, .sleep = model_sleep, .context = &bench.model, .run_ticks = 1000};
     CHECK(plum_open(&bench.device, model_base(&bench.model), &bench.platform) == PLUM_OK);

@@ -41,11 +41,11 @@ class Firmware:
     bss: int
 
 
-def sources(folder: Path = FOLDER) -> list[Path]:
+def sources() -> list[Path]:
     """Everything that a build reads."""
     kinds = ("*.c", "*.h", "*.S", "*.ld", "Makefile")
     names = ("include", "src", "board", "apps", ".")
-    return sorted(path for name in names for kind in kinds for path in (folder / name).glob(kind))
+    return sorted(path for name in names for kind in kinds for path in (FOLDER / name).glob(kind))
 
 
 def compiler_version() -> str:

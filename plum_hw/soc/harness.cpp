@@ -316,7 +316,6 @@ int main(int argc, char **argv) {
             address = top->rom_address;
             top->flash_cipo = flash.cycle(top->flash_cs_n, top->flash_clk, top->flash_copi, now);
             top->rx = line.cycle(top->tx);
-            top->eval();
             top->clk = 1;
             top->eval();
             top->rom_data = word;
