@@ -92,9 +92,14 @@ class FlashReader(wiring.Component):
         with m.If(manual):
             m.d.sync += last_valid.eq(0)
 
+        # A byte of software's waits until the chip is selected.
+        byte = Signal(8)
+        waiting = Signal()
+        with m.If(registers.data_written):
+            m.d.sync += [byte.eq(registers.written), waiting.eq(manual)]
         m.d.comb += [
             registers.data.eq(received[:8]),
-            registers.status.eq(field_bits(SPI.register("STATUS"), busy=left != 0)),
+            registers.status.eq(field_bits(SPI.register("STATUS"), busy=waiting | (left != 0))),
         ]
 
         with m.FSM():
@@ -138,9 +143,10 @@ class FlashReader(wiring.Component):
                 m.d.sync += gap.eq(self._gap)
                 with m.If(~manual):
                     m.next = "CLOSED"
-                with m.Elif(registers.data_written & (left == 0)):
+                with m.Elif(waiting & (left == 0)):
                     m.d.sync += [
-                        sending.eq(Cat(C(0, _COMMAND_BITS - 8), registers.written[:8])),
+                        waiting.eq(0),
+                        sending.eq(Cat(C(0, _COMMAND_BITS - 8), byte)),
                         left.eq(8),
                         tick.eq(self._half_period - 1),
                     ]
