@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from plum_hw.layouts import layer_layout
 from plum_hw.soc.commands import SocImage
 from plum_hw.soc.flash_image import output_crc, slot
 from plum_hw.soc.format import NETWORK, STEP, StepKind
-from plum_hw.soc.simulator import SIMULATED
+from plum_hw.soc.simulator import SIMULATED, SimulatedSoc
 from tests.soc.work import SHORT, board, make_work
 
 
@@ -32,7 +34,7 @@ def check_images(lines, work, *, logits=True):
         assert [image.output for image in found] == work.outputs.argmax(axis=1).tolist()
 
 
-def resealed_network(data: bytes, change) -> bytes:
+def resealed_network(data: bytes, change: Callable[[Any], None]) -> bytes:
     """A slot whose network section was changed, all its checksums right again.
 
     change : called with the words of the section
@@ -56,14 +58,14 @@ def resealed_network(data: bytes, change) -> bytes:
     return words.tobytes()
 
 
-def endless(network) -> None:
+def endless(network: Any) -> None:
     """All bits of the first layer's descriptor: it keeps the array at work for very long."""
     steps = int(network[NETWORK.index("STEPS")]) // 4
     code = int(network[steps + STEP.index("DATA")]) // 4
     network[code : code + layer_layout(SHORT).words] = 0xFFFFFFFF
 
 
-def alive(soc) -> None:
+def alive(soc: SimulatedSoc) -> None:
     """The monitor answers, and the processor has not stopped."""
     assert soc.command("info")[0].startswith(f"array {SHORT.digest}, clusters 3")
 

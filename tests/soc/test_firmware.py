@@ -23,7 +23,7 @@ NATIVE = (
 SECONDS = 120
 
 
-def run(*words: object, **options) -> subprocess.CompletedProcess[str]:
+def run(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(word) for word in words],
         stdin=subprocess.DEVNULL,
@@ -31,7 +31,6 @@ def run(*words: object, **options) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=SECONDS,
         check=False,
-        **options,
     )
 
 
@@ -45,7 +44,7 @@ def compile_native(target: Path, *tests: str, flags: tuple[str, ...] = ()) -> Pa
 
 
 @pytest.fixture(scope="module")
-def unit(tmp_path_factory) -> Path:
+def unit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unit")
     return compile_native(folder / "unit", "unit.c", "model.c", "slots.c")
 

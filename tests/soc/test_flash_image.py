@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from plum_hw.soc.format import ENTRY, NETWORK, RUN, SLOT, STEP, ZEROS, StepKind
 from tests.soc.work import SHORT
 
 
-def unrolled(items) -> list[int]:
+def unrolled(items: Any) -> list[int]:
     """Places of all bytes of runs, -1 for zeros."""
     places = []
     for length, first, stride in items:
@@ -57,7 +58,7 @@ def test_map_of_an_image_is_rows():
     ]
 
 
-def read_slot(data: bytes):
+def read_slot(data: bytes) -> list[tuple[int, str, bytes]]:
     """Kind, name and bytes of each section, all checksums checked."""
     words = np.frombuffer(data, "<u4")
     head = int(words[SLOT.index("HEADER_BYTES")]) // 4
@@ -91,7 +92,7 @@ def test_network_section_holds_what_the_bundle_does(several):
         words[first + number * STEP.words :][: STEP.words]
         for number in range(field(words, NETWORK, "STEP_COUNT"))
     ]
-    memories = {0: {}, 1: {}}
+    memories: dict[int, dict[int, list[int]]] = {0: {}, 1: {}}
     part = 0
     sent = np.full((SHORT.clusters, bundle.input_map.shape[1]), -1)
     for step in steps:
@@ -157,7 +158,7 @@ def test_places_of_the_slots():
 
 def test_what_cannot_be_a_section(alone):
     with pytest.raises(ImageError, match=r"float64"):
-        images_section("images", np.zeros((1, 1, 2, 2)))
+        images_section("images", np.zeros((1, 1, 2, 2)).astype("f8"))
     with pytest.raises(ImageError, match=r"shape \(0, 1, 2, 2\)"):
         images_section("images", np.zeros((0, 1, 2, 2), np.uint8))
     section = network_section(alone.bundle)
