@@ -145,23 +145,23 @@ ACCELERATOR = Block(
     ),
 )
 
-#: Memories begin here in the accelerator's block; each `Space` has `SPACE_BYTES` bytes.
+#: Memories begin here in the accelerator's block; each `Space` has `WINDOW_BYTES` bytes.
 MEMORIES = 0x0040_0000
-SPACE_BYTES = 0x0008_0000
+WINDOW_BYTES = 0x0008_0000
+#: Memories whose number of words is a register, NAME_WORDS.
+SIZED_SPACES = (Space.CODE, Space.TABLE, Space.ACTIVATION, Space.RESULT, Space.COUNTER)
 #: Bytes of the whole block, registers and memories.
 ACCELERATOR_BYTES = 0x0080_0000
-
-#: The space that holds what the device is: `plum_hw.layouts.identity`, 24 bytes; also during a run.
-IDENTITY_SPACE = 7
 
 
 def memory_offset(space: Space) -> int:
     """Where a space begins in the accelerator's block.
 
-    Words of ACTIVATION have 8 bytes, the low half first: a write takes effect with the high half,
-    which must follow; a read of the low half keeps the high one for the read that follows.
+    Words of ACTIVATION and IDENTITY have 8 bytes, the low half first: a write takes effect with the
+    high half, which must follow; a read of the low half keeps the high one for the read that
+    follows. IDENTITY can be read during a run too.
     """
-    return MEMORIES + int(space) * SPACE_BYTES
+    return MEMORIES + int(space) * WINDOW_BYTES
 
 
 # ---- controller ----------------------------------------------------------------------------------

@@ -96,12 +96,23 @@
 #define PLUM_MEMORY_ACTIVATION 0x00500000u
 #define PLUM_MEMORY_RESULT 0x00580000u
 #define PLUM_MEMORY_COUNTER 0x00600000u
-#define PLUM_MEMORY_IDENTITY 0x00780000u /* also during a run */
+#define PLUM_MEMORY_IDENTITY 0x00780000u
+#define PLUM_IDENTITY_MAGIC 0u /* its byte; 4 bytes */
+#define PLUM_IDENTITY_VERSION 4u /* its byte; 1 bytes */
+#define PLUM_IDENTITY_CLUSTERS 5u /* its byte; 1 bytes */
+#define PLUM_IDENTITY_PACKET_BYTES 6u /* its byte; 2 bytes */
+#define PLUM_IDENTITY_QUEUE_BYTES 8u /* its byte; 2 bytes */
+#define PLUM_IDENTITY_RESULT_WORDS 10u /* its byte; 2 bytes */
+#define PLUM_IDENTITY_CLOCK_KHZ 12u /* its byte; 4 bytes */
+#define PLUM_IDENTITY_DIGEST 16u /* its byte; 16 bytes */
+#define PLUM_IDENTITY_NAME 32u /* its byte; 16 bytes */
+#define PLUM_IDENTITY_BUILD 48u /* its byte; 16 bytes */
 #define PLUM_SPACE_CODE 0u
 #define PLUM_SPACE_TABLE 1u
 #define PLUM_SPACE_ACTIVATION 2u
 #define PLUM_SPACE_RESULT 3u
 #define PLUM_SPACE_COUNTER 4u
+#define PLUM_SPACE_IDENTITY 7u
 
 /* Words of PLUM_MEMORY_COUNTER. */
 #define PLUM_COUNTER_CYCLES 0u

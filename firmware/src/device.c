@@ -47,11 +47,9 @@ plum_error plum_open(struct plum_device *device, volatile uint32_t *base,
     device->result_words = get(device, PLUM_ACCELERATOR_RESULT_WORDS);
     device->counter_words = get(device, PLUM_ACCELERATOR_COUNTER_WORDS);
     device->layer_words = get(device, PLUM_ACCELERATOR_LAYER_WORDS);
-    /* "PLUM", version, clusters, digest from byte 6 on: each word straddles two of the identity's. */
-    uint32_t identity[6];
-    for (uint32_t i = 0; i < 6; ++i) identity[i] = get(device, PLUM_MEMORY_IDENTITY + 4 * i);
     for (uint32_t i = 0; i < 4; ++i) {
-        device->array[i] = identity[i + 1] >> 16 | identity[i + 2] << 16;
+        /* The low half first: it brings the high one with it. */
+        device->array[i] = get(device, PLUM_MEMORY_IDENTITY + PLUM_IDENTITY_DIGEST + 4 * i);
     }
     set(device, PLUM_ACCELERATOR_INTERRUPT, platform->sleep != NULL);
     return PLUM_OK;

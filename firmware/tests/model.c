@@ -3,6 +3,7 @@
 #include <string.h>
 
 #define WINDOW (PLUM_MEMORY_TABLE - PLUM_MEMORY_CODE)
+#define IDENTITY_BYTES 64u
 
 void model_reset(struct model *model) {
     memset(model, 0, sizeof *model);
@@ -62,15 +63,15 @@ static uint32_t *place(struct model *model, uint32_t offset, uint32_t cluster) {
 }
 
 static uint32_t identity(const struct model *model, uint32_t index) {
-    uint8_t bytes[24] = {'P', 'L', 'U', 'M', 2, (uint8_t)model->clusters};
-    memcpy(bytes + 6, model->array, 16);
+    uint8_t bytes[IDENTITY_BYTES] = {'P', 'L', 'U', 'M', 3, (uint8_t)model->clusters};
+    memcpy(bytes + PLUM_IDENTITY_DIGEST, model->array, 16);
     uint32_t word;
     memcpy(&word, bytes + 4 * index, 4);
     return word;
 }
 
 static uint32_t read_memory(struct model *model, uint32_t offset) {
-    if (offset >= PLUM_MEMORY_IDENTITY && offset < PLUM_MEMORY_IDENTITY + 24) {
+    if (offset >= PLUM_MEMORY_IDENTITY && offset < PLUM_MEMORY_IDENTITY + IDENTITY_BYTES) {
         return identity(model, (offset - PLUM_MEMORY_IDENTITY) / 4);
     }
     uint32_t cluster = 0;

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from plum_host.protocol import LAYER_COUNTERS, Counter
+from plum_host.protocol import IDENTITY, LAYER_COUNTERS, Counter, field_at
 from plum_hw import registers as regs
 from plum_hw.layouts import Space
 from plum_hw.registers import Access, Block
@@ -57,8 +57,9 @@ def register_header() -> str:
     lines += ["", "/* Memories, by their offset from the accelerator's base. */"]
     for space in Space:
         lines.append(_define(f"PLUM_MEMORY_{space.name}", regs.memory_offset(space), digits=8))
-    identity = regs.MEMORIES + regs.IDENTITY_SPACE * regs.SPACE_BYTES
-    lines.append(_define("PLUM_MEMORY_IDENTITY", identity, "also during a run", digits=8))
+    for name, _ in IDENTITY:
+        byte, size = field_at(IDENTITY, name)
+        lines.append(_define(f"PLUM_IDENTITY_{name.upper()}", byte, f"its byte; {size} bytes"))
     lines += [_define(f"PLUM_SPACE_{space.name}", int(space)) for space in Space]
     lines += ["", "/* Words of PLUM_MEMORY_COUNTER. */"]
     lines += [_define(f"PLUM_COUNTER_{counter.name}", int(counter)) for counter in Counter]
@@ -155,7 +156,6 @@ def accessors() -> str:
         "#: Memories, by their offset from the accelerator's base.",
         "MEMORY = {",
         *(f'    "{space.name}": {regs.memory_offset(space):#x},' for space in Space),
-        f'    "IDENTITY": {regs.MEMORIES + regs.IDENTITY_SPACE * regs.SPACE_BYTES:#x},',
         "}",
         "",
         "",
@@ -212,8 +212,8 @@ def register_page() -> str:
         "| offset | memory |",
         "|---|---|",
         *(f"| `{regs.memory_offset(space):#x}` | {space.name} |" for space in Space),
-        f"| `{regs.MEMORIES + regs.IDENTITY_SPACE * regs.SPACE_BYTES:#x}` | IDENTITY: the payload "
-        "of IDENTIFY, see [architecture.md](architecture.md#link) |",
+        "",
+        "IDENTITY is what the device is: [protocol.md](protocol.md).",
         "",
         "## Memories of the controller",
         "",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from plum_host.bundle import GROUP_BYTES, Bundle
+from plum_host.bundle import Bundle
 from plum_host.protocol import Space
 from plum_hw.controller import ControllerConfig
 from plum_hw.errors import BundleError, ConfigError, ImageError
@@ -155,19 +155,74 @@ def _add_loads(section: _NetworkSection, bundle: Bundle, part: int) -> None:
             section.load(space, targets, clusters[cluster])
 
 
+def _pixels(bundle: Bundle, places: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Places in host memory as those of pixels in (C, H, W) order; -1 stays, and margins are -1.
+
+    Raises `BundleError` for a place outside of the image.
+    """
+    source = bundle.input_place
+    known = np.full(source.padded, -1, np.int64)
+    top, _, left, _ = source.margins
+    _, height, width = source.shape
+    order = np.arange(int(np.prod(source.shape))).reshape(source.shape)
+    known[:, top : top + height, left : left + width] = order
+    inside = (places >= source.at) & (places < source.at + source.size)
+    if ((places >= 0) & ~inside).any():
+        raise _needs_host(bundle)
+    found = known.reshape(-1)[np.where(inside, places - source.at, 0)]
+    return np.where(inside, found, -1)
+
+
+def _needs_host(bundle: Bundle) -> BundleError:
+    return BundleError(
+        f"the network's tensors do not all stay in array {bundle.manifest['config']['name']}: "
+        f"{bundle.host_bytes:,} bytes of a host's memory are needed between its steps, which the "
+        "controller has not; compile it for an array with more act_depth"
+    )
+
+
+def _add_input(section: _NetworkSection, bundle: Bundle, writes: Sequence[tuple[int, int]]) -> None:
+    for number, offset in writes:
+        places = bundle.maps[number]
+        rows = [_pixels(bundle, np.where(row < 0, -1, row + offset)) for row in places]
+        used = bundle.uses[number].clusters
+        for cluster, targets in _groups([row.tobytes() for row in rows]):
+            targets &= sum(1 << c for c in used)
+            if targets:
+                address = bundle.uses[number].address
+                section.through(StepKind.INPUT, targets, address, rows[cluster])
+
+
 def _add_output(section: _NetworkSection, bundle: Bundle) -> None:
-    output = bundle.manifest["output"]
-    if bundle.output_map is None:
-        section.add(StepKind.RESULTS, targets=1, count=output["shape"][0])
+    """What the last step reads is the output, all of it."""
+    *before, last = bundle.steps
+    place = bundle.output_place
+    if any(step.reads or step.results for step in before) or any(place.margins):
+        raise _needs_host(bundle)
+    if bundle.logits:
+        if last.reads or last.results != ((place.shape[0], place.at),):
+            raise _needs_host(bundle)
+        section.add(StepKind.RESULTS, targets=1, count=place.shape[0])
         return
-    size = GROUP_BYTES * output["words"]
-    clusters = bundle.output_map // size
-    for piece in np.split(np.arange(len(clusters)), np.flatnonzero(np.diff(clusters)) + 1):
+    if last.results or len(last.reads) != 1:
+        raise _needs_host(bundle)
+    ((number, offset),) = last.reads
+    size = int(np.prod(place.shape))
+    clusters, bytes_ = np.full(size, -1, np.int64), np.zeros(size, np.int64)
+    for cluster, row in enumerate(bundle.maps[number]):
+        kept = np.flatnonzero(row >= 0)
+        element = row[kept] + offset - place.at
+        if ((element < 0) | (element >= size)).any():
+            raise _needs_host(bundle)
+        clusters[element], bytes_[element] = cluster, kept
+    if (clusters < 0).any():
+        raise _needs_host(bundle)
+    for piece in np.split(np.arange(size), np.flatnonzero(np.diff(clusters)) + 1):
         section.through(
             StepKind.GATHER,
             1 << int(clusters[piece[0]]),
-            output["address"],
-            bundle.output_map[piece] % size,
+            bundle.uses[number].address,
+            bytes_[piece],
         )
 
 
@@ -181,7 +236,7 @@ def network_section(bundle: Bundle, name: str | None = None) -> FlashSection:
 
     Raises
     ------
-    BundleError : the bundle has more than firmware can do
+    BundleError : the network needs host memory between its steps
     """
     manifest = bundle.manifest
     source, output = manifest["input"], manifest["output"]
@@ -189,14 +244,13 @@ def network_section(bundle: Bundle, name: str | None = None) -> FlashSection:
     if len(bundle.parts) == 1:
         _add_loads(section, bundle, 0)
         section.setup = len(section.steps)
-    for cluster, targets in _groups([row.tobytes() for row in bundle.input_map]):
-        places = bundle.input_map[cluster]
-        if (places >= 0).any():
-            section.through(StepKind.INPUT, targets, source["address"], places)
-    for part, layers in enumerate(bundle.parts):
-        if len(bundle.parts) > 1:
-            _add_loads(section, bundle, part)
-        section.add(StepKind.RUN, targets=1, count=layers)
+    loaded = 0 if section.setup else None
+    for turn in bundle.steps:
+        _add_input(section, bundle, turn.writes)
+        if turn.part != loaded:
+            _add_loads(section, bundle, turn.part)
+            loaded = turn.part
+        section.add(StepKind.RUN, targets=1, count=bundle.parts[turn.part])
     _add_output(section, bundle)
 
     labels = _label_bytes(manifest["labels"])

@@ -94,7 +94,9 @@ def test_network_section_holds_what_the_bundle_does(several):
     ]
     memories: dict[int, dict[int, list[int]]] = {0: {}, 1: {}}
     part = 0
-    sent = np.full((SHORT.clusters, bundle.input_map.shape[1]), -1)
+    ((number, offset),) = bundle.steps[0].writes
+    assert (offset, bundle.input_place.at, bundle.input_place.margins) == (0, 0, (0, 0, 0, 0))
+    sent = np.full(bundle.maps[number].shape, -1)
     for step in steps:
         targets = [c for c in range(SHORT.clusters) if field(step, STEP, "TARGETS") >> c & 1]
         count, place = field(step, STEP, "COUNT"), field(step, STEP, "DATA") // 4
@@ -104,7 +106,7 @@ def test_network_section_holds_what_the_bundle_does(several):
             for cluster in targets:
                 memories[field(step, STEP, "SPACE")][cluster] = text.tolist()
         elif step[0] == StepKind.INPUT:
-            assert field(step, STEP, "ADDRESS") == bundle.manifest["input"]["address"]
+            assert field(step, STEP, "ADDRESS") == bundle.uses[number].address
             records = words[place : place + RUN.words * count].reshape(count, RUN.words)
             strides = records[:, 2].astype(np.int32)
             places = unrolled(
@@ -119,7 +121,7 @@ def test_network_section_holds_what_the_bundle_does(several):
                 assert held == [block.tolist() for block in memory[part]]
             part += 1
     assert part == len(bundle.parts)
-    assert (sent == bundle.input_map).all()
+    assert (sent == bundle.maps[number]).all()
     assert steps[-1][0] == StepKind.RESULTS
 
 

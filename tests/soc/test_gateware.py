@@ -20,7 +20,7 @@ from plum_hw.gateware.soc.flash_reader import FAST_READ, FlashReader
 from plum_hw.gateware.soc.memories import Ram
 from plum_hw.gateware.soc.peripherals import Checksum, SerialPort, Timer
 from plum_hw.layouts import Space, identity, layer_layout
-from plum_hw.registers import ID, IDENTITY_SPACE, MEMORIES, SPACE_BYTES, memory_offset
+from plum_hw.registers import ID, memory_offset
 
 TINY = preset("tiny")
 SEED = 20
@@ -384,7 +384,7 @@ class Host:
                 if valid:
                     break
             ctx.set(request.ready, 0)
-            assert not ctx.get(port.busy) or asked.space == IDENTITY_SPACE
+            assert not ctx.get(port.busy) or asked.space == Space.IDENTITY
             place = (asked.space, asked.address)
             if asked.write:
                 self.words[place] = asked.data
@@ -435,10 +435,10 @@ def test_accelerator_says_what_it_is():
         assert await bus.read(PLACES.activation_words) == TINY.act_depth * TINY.groups
         assert await bus.read(PLACES.layer_words) == layer_layout(TINY).words
         known = identity(TINY)
-        for i in range(3):
-            host.words[IDENTITY_SPACE, i] = int.from_bytes(known[8 * i : 8 * i + 8], "little")
-        base = MEMORIES + IDENTITY_SPACE * SPACE_BYTES
-        words = [await bus.read(base + 4 * i) for i in range(6)]
+        for i in range(8):
+            host.words[Space.IDENTITY, i] = int.from_bytes(known[8 * i : 8 * i + 8], "little")
+        base = memory_offset(Space.IDENTITY)
+        words = [await bus.read(base + 4 * i) for i in range(16)]
         assert b"".join(word.to_bytes(4, "little") for word in words) == known
 
     run_port(bench)

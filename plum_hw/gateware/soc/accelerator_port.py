@@ -14,10 +14,10 @@ from plum_hw.layouts import Space, layer_layout, space_words
 from plum_hw.registers import (
     ACCELERATOR,
     ID,
-    IDENTITY_SPACE,
     MAP_VERSION,
     MEMORIES,
-    SPACE_BYTES,
+    SIZED_SPACES,
+    WINDOW_BYTES,
 )
 
 _STATUS = ACCELERATOR.register("STATUS")
@@ -125,7 +125,7 @@ class AcceleratorPort(wiring.Component):
             registers.layer_words.eq(layer_layout(config).words),
             *(
                 getattr(registers, f"{space.name.lower()}_words").eq(words[space])
-                for space in Space
+                for space in SIZED_SPACES
             ),
         ]
 
@@ -133,8 +133,8 @@ class AcceleratorPort(wiring.Component):
         """Accesses to memories; `denied` is a strobe."""
         request, response = self.host.request, self.host.response
         word_bits = len(request.payload.address)
-        space = bus.address[(SPACE_BYTES - 1).bit_length() :][: len(request.payload.space)]
-        wide = (space == Space.ACTIVATION) | (space == IDENTITY_SPACE)
+        space = bus.address[(WINDOW_BYTES - 1).bit_length() :][: len(request.payload.space)]
+        wide = (space == Space.ACTIVATION) | (space == Space.IDENTITY)
         upper = wide & bus.address[2]
         write = bus.strobes.any()
         kept = Signal(32)  # the low half of what is written, the high half of what was read
@@ -142,7 +142,7 @@ class AcceleratorPort(wiring.Component):
         away = Signal()  # the array is not the host's
         first = bus.valid & ~bus.ready
         m.d.comb += [
-            away.eq((self.busy | self.start) & (space != IDENTITY_SPACE)),
+            away.eq((self.busy | self.start) & (space != Space.IDENTITY)),
             request.payload.space.eq(space),
             request.payload.write.eq(write),
             request.payload.address.eq(

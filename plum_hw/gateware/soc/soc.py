@@ -81,7 +81,7 @@ class SocCore(wiring.Component):
         m.submodules.checksum = checksum = Checksum()
         m.submodules.flash = flash = FlashReader(controller.clock_hz, controller.flash_half_period)
         m.submodules.accelerator = accelerator = AcceleratorPort(self.config)
-        m.submodules.device = device = Device(self.config)
+        m.submodules.device = device = Device(self.config, controller.clock_hz)
 
         parts = [
             (ROM.base, ROM.bytes, rom.bus),
