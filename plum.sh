@@ -83,6 +83,10 @@ want() {
 
 has_header() { printf '#include <%s>\n' "$1" | c++ -E -x c++ - >/dev/null 2>&1; }
 
+has_picolibc() {
+    printf '#include <string.h>\n' | riscv64-unknown-elf-gcc --specs=picolibc.specs -E - >/dev/null 2>&1
+}
+
 # Fills the lists for command $1.
 find_gaps() {
     local gaps
@@ -105,6 +109,10 @@ find_gaps() {
     command -v perl >/dev/null || need perl "runs Verilator"
     command -v ccache >/dev/null || want ccache "makes the second compilation of the same hardware quick"
     if [[ $1 != demo ]]; then
+        command -v riscv64-unknown-elf-gcc >/dev/null ||
+            need gcc-riscv64-unknown-elf "compiles the firmware"
+        has_picolibc ||
+            need picolibc-riscv64-unknown-elf "the firmware's C library"
         command -v iverilog >/dev/null || want iverilog "second simulator; its tests are skipped without"
         has_header zlib.h || want zlib1g-dev "lets the simulator write compressed waveforms"
         has_header lz4.h || want liblz4-dev "lets the simulator write compressed waveforms"

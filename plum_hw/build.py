@@ -33,10 +33,16 @@ from plum_hw.flow.vivado import run_vivado
 from plum_hw.ir import load_network
 from plum_hw.report.build import print_report
 from plum_hw.report.resources import CLUSTER, synthesise
+from plum_hw.soc.firmware import App, Firmware, build_firmware
 from plum_hw.tools import ToolMissing, tool_path, tool_version
 
 #: Name of the design: of its files, and of the bitstream.
 DESIGN = "plum"
+#: Modules that a report names: of the array, of the link or of the controller, of a cluster.
+_BLOCK = re.compile(
+    r"line|accelerator\.(link|device\.\w+)|device\.\w+|accelerator|processor|rom|ram|flash|serial|"
+    rf"timer|checksum|system|{CLUSTER}(\.\w+)?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,7 @@ class BuildReport:
     placed : what place and route says; None where there was none
     seed : of place and route
     versions : of the tools that made it
+    firmware : of the controller; None where there is none
     """
 
     board: Board
@@ -60,6 +67,7 @@ class BuildReport:
     placed: PlacedReport | None
     seed: int | None
     versions: dict[str, str | None]
+    firmware: Firmware | None = None
 
     @property
     def fullest(self) -> tuple[str, float]:
@@ -102,6 +110,13 @@ class BuildReport:
             "demo": demo_report(self.board, self.config),
             "bitstream": None if self.bitstream is None else str(self.bitstream),
             "project": str(self.folder),
+            "soc": None
+            if self.firmware is None
+            else {
+                "app": self.firmware.app,
+                "text": self.firmware.text,
+                "bss": self.firmware.bss,
+            },
         }
 
 
@@ -149,6 +164,7 @@ def build(
     project_only: bool = False,
     blocks: bool | None = None,
     options: PlaceOptions | None = None,
+    soc: App | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> BuildReport:
     """Make the project in `folder`, count resources, and make a bitstream where a tool can.
@@ -157,6 +173,7 @@ def build(
     project_only : run no place and route
     blocks : count the resources of each block too; by default where nothing is placed and routed
     options : of place and route by the open tools
+    soc : firmware of the controller that is built beside the array; None: no controller
 
     Raises
     ------
@@ -176,8 +193,12 @@ def build(
         ) from None
     for old in folder.glob(f"{DESIGN}*{board.family.suffix}"):
         old.unlink()  # what fails must leave no bitstream
+    firmware = None
+    if soc is not None:
+        progress("firmware")
+        firmware = build_firmware(soc)
     progress("gateware to Verilog (Amaranth)")
-    files = _write_project(board, config, folder)
+    files = _write_project(board, config, folder, firmware)
     placing = board.family is not XC7 and not project_only
     report = BuildReport(
         board=board,
@@ -190,6 +211,7 @@ def build(
         placed=None,
         seed=None,
         versions={name: tool_version(name) for name in ("yosys",)},
+        firmware=firmware,
     )
     if not placing or blocks:
         progress("synthesis, whole and block by block (Yosys)")
@@ -211,18 +233,24 @@ def _save(report: BuildReport) -> None:
     (report.folder / "report.json").write_text(text + "\n")
 
 
-def _write_project(board: Board, config: ArrayConfig, folder: Path) -> dict[str, str]:
+def _write_project(
+    board: Board, config: ArrayConfig, folder: Path, firmware: Firmware | None
+) -> dict[str, str]:
     """Write the project of the family's tools; returns its files."""
     try:
         # Amaranth takes a second to import: only commands that build pay for it.
         from plum_hw.boards.project import make_project
+        from plum_hw.boards.soc_top import SocTop, controller_for
     except ModuleNotFoundError as error:
         raise ToolMissing(
             f"the Python package {error.name}",
             needed_by="plum build",
             remedy="pip install 'plum-hw[hw]'",
         ) from None
-    files = make_project(board, config, DESIGN)
+    top = None
+    if firmware is not None:
+        top = SocTop(board, config, controller_for(board), firmware.image)
+    files = make_project(board, config, DESIGN, top)
     try:
         for name, text in files.items():
             (folder / name).write_text(text)
@@ -255,7 +283,9 @@ def _blocks(modules: dict[str, Resources]) -> dict[str, Resources]:
     for module, cost in modules.items():
         # Where a signal has the name of a block already, Amaranth adds a number.
         name = re.sub(r"\$\d+$", "", module).removeprefix(f"{DESIGN}.")
-        if re.fullmatch(rf"line|accelerator\.(link|device\.\w+)|{CLUSTER}(\.\w+)?", name):
+        # With --soc the array is a part of the controller's core.
+        name = re.sub(r"^soc\.(core\.)?", "", name)
+        if re.fullmatch(_BLOCK, name):
             name = name.removeprefix("accelerator.").removeprefix("device.")
             blocks[name.replace(CLUSTER, "cluster")] = cost
     return dict(sorted(blocks.items()))
@@ -360,6 +390,11 @@ def build_command(
         list[str] | None,
         typer.Option(metavar="WORD", help="A further word for nextpnr, such as --router=router2."),
     ] = None,
+    soc: Annotated[
+        bool,
+        typer.Option("--soc", help="With a controller beside the array: the board works alone."),
+    ] = False,
+    app_name: Annotated[App, typer.Option("--app", help="Firmware of --soc.")] = App.STANDALONE,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
 ) -> None:
     """Build for a board: project, resource report, and a bitstream that meets timing."""
@@ -381,6 +416,7 @@ def build_command(
             options=PlaceOptions(
                 seed=seed, tries=tries, seconds=timeout, words=tuple(place_option or ())
             ),
+            soc=app_name if soc else None,
             progress=lambda text: activity.step(f"{target.name}: {text}"),
         )
     if as_json:

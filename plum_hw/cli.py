@@ -26,6 +26,7 @@ from plum_hw.inference import load_labelled, print_result, run_images
 from plum_hw.ir import load_network
 from plum_hw.link_bench import link_bench_command
 from plum_hw.report.cycles import cycles_report, cycles_table
+from plum_hw.soc.commands import flash_image_command, simulate_soc_command
 
 app = typer.Typer(
     name="plum",
@@ -167,6 +168,8 @@ app.command("boards")(boards_command)
 app.command("build")(build_command)
 app.command("demo")(demo_command)
 app.command("bench")(bench_command)
+app.command("flash-image")(flash_image_command)
+app.command("simulate-soc")(simulate_soc_command)
 app.command("bench-link")(link_bench_command)
 app.command("doctor")(doctor_command)
 

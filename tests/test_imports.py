@@ -132,6 +132,8 @@ GATEWARE_MAY_USE = (
     "plum_hw.config",
     "plum_hw.layouts",
     "plum_hw.timing",
+    "plum_hw.registers",
+    "plum_hw.controller",
     "plum_hw.errors",
 )
 

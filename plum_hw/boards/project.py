@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from plum_hw.boards.board import Board
 from plum_hw.boards.top import BoardTop
 from plum_hw.config import ArrayConfig
 
 
-def make_project(
-    board: Board, config: ArrayConfig, name: str, top: BoardTop | None = None
-) -> dict[str, str]:
+def make_project(board: Board, config: ArrayConfig, name: str, top: Any = None) -> dict[str, str]:
     """Texts by file name.
 
-    top : instead of the accelerator's
+    top : instead of the accelerator's; an Elaboratable that requests pins
     """
     platform = board.make_platform()
     plan = platform.build(top or BoardTop(board, config), name=name, do_build=False)

@@ -38,6 +38,10 @@ def print_report(report: dict[str, Any]) -> None:
             "Blocks by open synthesis with the hierarchy kept. Logic is mapped for the board's "
             "clock, without wires."
         )
+    if report["soc"] is not None:
+        console.say(
+            f"With a controller; firmware {report['soc']['app']}, {report['soc']['text']:,} bytes."
+        )
     demo = report["demo"]
     if demo["cycles"] is not None:
         console.say(

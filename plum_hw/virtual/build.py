@@ -25,12 +25,12 @@ _HARNESS = Path(__file__).with_name("harness.cpp")
 _TOP = "accelerator"
 _VERILATOR_FLAGS = (
     "--cc --exe --build -j 2 -O3 --flatten --x-assign fast --x-initial fast --no-assert "
-    f"--top-module {_TOP} --prefix Vboard -Mdir obj -o board "
+    "--prefix Vboard -Mdir obj -o board "
     "-Wno-fatal -Wno-WIDTH -MAKEFLAGS OPT_FAST=-O2 -MAKEFLAGS OPT_GLOBAL=-O2 "
     # This optimization drops drivers of signals that several blocks assign in parts.
     # Ref: https://github.com/verilator/verilator/issues/8377
     "-fno-dfg"
-).split()
+)
 
 
 def emit_verilog(config: ArrayConfig) -> str:
@@ -66,32 +66,59 @@ def build_board(
     *Parameters*: ``config``, the array; ``trace``, able to write waves, which makes it slower;
     ``progress``, called with a line for each step that takes time.
     """
+    return build_simulation(
+        config.name,
+        key=config.digest,
+        emit=lambda: emit_verilog(config),
+        top=_TOP,
+        harness=_HARNESS,
+        trace=trace,
+        progress=progress,
+    )
+
+
+def build_simulation(
+    name: str,
+    *,
+    key: str,
+    emit: Callable[[], str],
+    top: str,
+    harness: Path,
+    trace: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """A program that simulates gateware; made on first use. Raises `PlumError`: a tool failed.
+
+    *Parameters*: ``name``, of the gateware, for people; ``key``, the digest of its configuration:
+    what its sources do not say of it; ``emit`` gives the Verilog, whose top module is ``top``;
+    ``harness``, a C++ file with `main` around a `Vboard`; ``trace`` and ``progress`` as above.
+    """
     report = progress or (lambda line: None)
     root = cache_dir() / "virtual"
     root.mkdir(parents=True, exist_ok=True)
     found = tool_versions()
-    versions = {name: found[name] for name in ("amaranth", "verilator", "c++")}
+    versions = {tool: found[tool] for tool in ("amaranth", "verilator", "c++")}
 
-    verilog = root / f"{_digest(_sources_digest(), config.digest, versions)}.v"
+    verilog = root / f"{_digest(_sources_digest(), top, key, versions)}.v"
     with _lock(verilog):
         if not verilog.exists():
-            report(f"writing the Verilog of {config.name}")
-            _write_whole(verilog, emit_verilog(config))
-    flags = [*_VERILATOR_FLAGS, *(["--trace-fst"] if trace else [])]
-    board = root / _digest(verilog.read_text(), _HARNESS.read_text(), flags, versions)
-    with _lock(board):
-        if not board.exists():
-            report(f"compiling the simulation of {config.name} with Verilator (once)")
-            _compile(verilog, flags, board)
-    return board
+            report(f"writing the Verilog of {name}")
+            _write_whole(verilog, emit())
+    flags = [*_VERILATOR_FLAGS.split(), "--top-module", top, *(["--trace-fst"] if trace else [])]
+    program = root / _digest(verilog.read_text(), harness.read_text(), flags, versions)
+    with _lock(program):
+        if not program.exists():
+            report(f"compiling the simulation of {name} with Verilator (once)")
+            _compile(verilog, harness, flags, program)
+    return program
 
 
-def _compile(verilog: Path, flags: list[str], target: Path) -> None:
+def _compile(verilog: Path, harness: Path, flags: list[str], target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         work = Path(folder)
-        shutil.copy(verilog, work / f"{_TOP}.v")
-        shutil.copy(_HARNESS, work)
-        command = ["verilator", *flags, f"{_TOP}.v", _HARNESS.name]
+        shutil.copy(verilog, work / "board.v")
+        shutil.copy(harness, work / "harness.cpp")
+        command = ["verilator", *flags, "board.v", "harness.cpp"]
         result = subprocess.run(
             command,
             cwd=work,
@@ -107,16 +134,17 @@ def _compile(verilog: Path, flags: list[str], target: Path) -> None:
             _write_whole(log, result.stdout)
             errors = [line for line in result.stdout.splitlines() if "rror" in line]
             first = errors[0].strip() if errors else f"exit code {result.returncode}"
-            raise BuildError(f"compiling the virtual board failed: {first} (whole log: {log})")
+            raise BuildError(f"compiling the simulation failed: {first} (whole log: {log})")
         os.replace(work / "obj" / "board", target)
 
 
 def _sources_digest() -> str:
     """Of all that the Verilog is made from, so that a known array is not elaborated again."""
     package = Path(plum_hw.__file__).parent
+    names = ("config.py", "controller.py", "layouts.py", "registers.py", "timing.py")
     files = [
         *sorted((package / "gateware").rglob("*.py")),
-        *(package / name for name in ("config.py", "layouts.py", "timing.py")),
+        *(package / name for name in names),
         Path(plum_host.protocol.__file__),
         Path(__file__),
     ]

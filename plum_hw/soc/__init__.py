@@ -1,0 +1,1 @@
+"""Software's side of the controller: flash images, firmware, simulation, generated files."""
