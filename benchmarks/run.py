@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.placed import load_boards
 from benchmarks.report import performance
 from plum_hw import bench
 from plum_hw.compiler import compile_network
@@ -26,6 +27,8 @@ from plum_hw.zoo import NAMES, SCHEMES, Options, build
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
 ENERGY = ROOT / "benchmarks" / "energy.json"
+#: What place and route made of boards, a file each.
+BUILDS = ROOT / "benchmarks" / "boards"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 
 #: Arrays that every network is compiled for.
@@ -215,7 +218,8 @@ def dumps(results: dict[str, Any]) -> str:
 def write_performance() -> None:
     """docs/performance.md from the files of results."""
     energy = json.loads(ENERGY.read_text()) if ENERGY.exists() else None
-    PERFORMANCE.write_text(performance(json.loads(RESULTS.read_text()), energy))
+    results = json.loads(RESULTS.read_text())
+    PERFORMANCE.write_text(performance(results, energy, load_boards(BUILDS)))
 
 
 def main() -> None:
