@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.peers import BOARDS, LAYER_L
+from benchmarks.placed import HEADINGS as PLACED
+from benchmarks.placed import placed_rows
 from benchmarks.text import BINDS, CYCLES_NOTE, ENERGY_NOTE, HEAD, LAYER_L_NOTE, RATIOS_NOTE
 
 #: What the paper measured against binary, and against ternary, on a CPU.
@@ -145,14 +147,21 @@ def _layer_l_cycles(results: Results) -> int | None:
     return results.cycles("layer-l", array="cluster", group=1)
 
 
-def performance(data: dict[str, Any], energy: dict[str, Any] | None = None) -> str:
-    """The whole document."""
+def performance(
+    data: dict[str, Any], energy: dict[str, Any] | None = None, boards: Sequence[Entry] = ()
+) -> str:
+    """The whole document. ``boards``: builds that were placed and routed."""
     results = Results(data)
+    placed = placed_rows(
+        {(e["network"], e["array"]): e["predicted_cycles"] for e in results.runs if _ours(e)},
+        list(boards),
+    )
     parts = [
         HEAD.format(clock=results.clock, paper=PAPER_BINARY, ternary=PAPER_TERNARY),
         "## Networks and arrays",
         _networks(results),
         CYCLES_NOTE,
+        *(["## At clocks of place and route", table(PLACED, placed)] if placed else []),
         "## Bars",
         table(("work", " bar", " ours", ""), [bar.row() for bar in bars(results, energy)]),
         f"## Schemes on {ARRAY}",
@@ -175,6 +184,11 @@ def performance(data: dict[str, Any], energy: dict[str, Any] | None = None) -> s
         _refused(results),
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _ours(entry: Entry) -> bool:
+    """Whether a result is of signed binary at the paper's density, T chosen."""
+    return (entry["scheme"], entry["density"]["asked"], entry["group"]) == (_OURS, DENSITY, "auto")
 
 
 def _simulated(entry: Entry) -> str:

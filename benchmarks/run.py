@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.placed import load_boards
 from benchmarks.report import performance
 from plum_hw import bench
 from plum_hw.compiler import compile_network
@@ -26,6 +27,8 @@ from plum_hw.zoo import NAMES, SCHEMES, Options, build
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
 ENERGY = ROOT / "benchmarks" / "energy.json"
+#: What place and route made of boards, a file each.
+BUILDS = ROOT / "benchmarks" / "boards"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 
 #: Arrays that every network is compiled for.
@@ -42,6 +45,8 @@ WIDE = ArrayConfig(
     result_depth=1024,
 )
 NETWORKS_WIDE = ("mobilenet025", "autoencoder", "vgg-small", "resnet18")
+#: Networks in pieces on every board: compiling them takes minutes, so for one of them.
+NETWORKS_LARGE = ("vgg-small", "resnet18")
 #: Where schemes are compared, at all densities; the middle one is the paper's, 2.8 times sparser
 #: than binary.
 COMPARED = "arty-a7-35t"
@@ -104,7 +109,8 @@ def entry_key(entry: dict[str, Any]) -> tuple[Any, ...]:
 def cases(name: str) -> list[Case]:
     """Signed binary on every array; on one of them all schemes, the sparse ones at each density."""
     found = []
-    for array in (*ARRAYS, *((WIDE.name,) if name in NETWORKS_WIDE else ())):
+    arrays = (COMPARED,) if name in NETWORKS_LARGE else ARRAYS
+    for array in (*arrays, *((WIDE.name,) if name in NETWORKS_WIDE else ())):
         compared = array == COMPARED and name in NETWORKS_COMPARED
         for scheme in SCHEMES if compared else (bench.OURS,):
             several = compared and scheme in bench.SPARSE
@@ -130,12 +136,13 @@ def result(case: Case, *, simulated: bool = False) -> dict[str, Any]:
     report = bench.bundle_report(network, bundle, case.options, case.group)
     entry = {key: report[key] for key in _KEYS}
     fixed = _fixed_layers(network, case.options)
+    names = [layer.name for layer in network.layers]
     bound: dict[str, int] = {}
     for layer in report["layers"]:
         bound[layer["bound_by"]] = bound.get(layer["bound_by"], 0) + layer["cycles"]
     entry["bound"] = dict(sorted(bound.items()))
     entry["fixed_cycles"] = sum(
-        layer["cycles"] for layer in report["layers"] if _base_name(layer["name"]) in fixed
+        layer["cycles"] for layer in report["layers"] if _base_name(layer["name"], names) in fixed
     )
     entry["stalls"] = {
         kind: sum(layer["stalls"][kind] for layer in report["layers"])
@@ -149,9 +156,12 @@ def result(case: Case, *, simulated: bool = False) -> dict[str, Any]:
     return entry
 
 
-def _base_name(step: str) -> str:
-    """The network's layer that a step of the program works for: a region of its rows, a copy."""
-    return step.split(".rows-")[0].removesuffix(".copy")
+def _base_name(step: str, names: list[str]) -> str:
+    """The network's layer that a step of the program works for: a region of its rows, a copy, a
+    piece.
+    """
+    found = [name for name in names if step == name or step.startswith(f"{name}.")]
+    return max(found, key=len, default=step)
 
 
 def _fixed_layers(network: Network, options: Options) -> set[str]:
@@ -208,7 +218,8 @@ def dumps(results: dict[str, Any]) -> str:
 def write_performance() -> None:
     """docs/performance.md from the files of results."""
     energy = json.loads(ENERGY.read_text()) if ENERGY.exists() else None
-    PERFORMANCE.write_text(performance(json.loads(RESULTS.read_text()), energy))
+    results = json.loads(RESULTS.read_text())
+    PERFORMANCE.write_text(performance(results, energy, load_boards(BUILDS)))
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ Made by `python -m benchmarks.run` from the compiler's cycle model and written b
   machine and the reference, every layer's cycles as predicted; run with `--simulate`).
 - T is the number of filters that share their additions: 1, or 2 for pairs; *chosen* means by the
   compiler, layer by layer. Time on the link is not counted.
-- Milliseconds are for {clock}: no preset is through place and route with several clusters yet,
-  neither on Artix-7 nor on ECP5, whose clock will be lower.
+- Milliseconds are for {clock}; where a build of an array was placed and routed by open tools
+  (`benchmarks/boards/`), a table of its own has the milliseconds at the clock it gave. Artix-7
+  clocks are of no tool: Vivado was not run.
 - Weights are random (seed 0). All networks have 8-bit activations. First layers, 1x1 shortcuts,
   depthwise layers and classifiers have 8-bit weights in every scheme; only the *middle layers*
   change. Accuracy is not part of this page.

@@ -182,6 +182,8 @@ def measure(
                 "images_per_second": round((identity.clock_hz or clock_hz) / cycles, 1),
             },
         }
+    if board is not None:
+        board.close()
     if board is not None and board.cycles_per_second:
         report["simulated_cycles_per_second"] = round(board.cycles_per_second)
     activity.step("lines in simulated time")
@@ -245,7 +247,8 @@ def _print(report: dict[str, Any]) -> None:
         f"{compute['clock_mhz']:g} MHz"
     )
     if "simulated_cycles_per_second" in report:
-        console.say(f"simulation         {report['simulated_cycles_per_second']:,} cycles a second")
+        speed = f"{report['simulated_cycles_per_second']:,} cycles a second of processor time"
+        console.say(f"simulation         {speed}")
     for line in report["simulated_lines"]:
         console.say(
             f"{line['line']:<18} {line['images_per_second']:,} images a second "

@@ -30,6 +30,7 @@ from plum_hw.golden.device import GoldenDevice
 from plum_hw.golden.machine import Machine
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.virtual import VirtualBoard
+from tests.compiler.nets import Builder
 
 #: Few lanes and little memory: quick to compile.
 CONFIG = ArrayConfig(
@@ -149,6 +150,21 @@ def test_networks_run_as_on_the_golden_device(line: Line, seed: int) -> None:
     bundle = compile_network(network, CONFIG)
     line.begin()
     for request in conversation(bundle, random_images(network, 1, seed)[0]):
+        assert line.exchange(request)
+
+
+def test_pieces_run_as_on_the_golden_device(line: Line) -> None:
+    """A layer in sums over ranges of channels, in tiles, with a window sum and a residual."""
+    net = Builder((3, 5, 8))
+    wide = net.conv(180, 1, density=0.9)
+    net.conv(180, scheme="ternary", window=True, residual=wide, density=0.1)
+    net.dense(5)
+    bundle = compile_network(net.network(), CONFIG)
+    names = [entry["name"] for entry in bundle.manifest["layers"]]
+    assert any(name.startswith("conv1.c0-") for name in names)
+    assert any(name.startswith("conv1.sum.f") for name in names)
+    line.begin()
+    for request in conversation(bundle, random_images(net.network(), 3, 1)[2]):
         assert line.exchange(request)
 
 

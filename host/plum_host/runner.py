@@ -23,8 +23,8 @@ from plum_host.steps import Read, Turn, turns
 
 #: Word of code memory where every program begins.
 _PROGRAM = 0
-#: Most images on their way: more than the device's queue ever holds.
-_MOST_FLIGHTS = 16
+#: Most images on their way. More would cost a bad line more than they would help a good one.
+_MOST_FLIGHTS = 8
 
 Output = npt.NDArray[Any]
 

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from plum_host.errors import DeviceTimeoutError, TransportError
+from plum_host.faults import Faults, FaultyTransport, Spoiler
 from plum_host.session import Session
-from plum_host.transports import find, open_transport
+from plum_host.transports import SerialTransport, find, open_transport
 from plum_hw.golden.device import GoldenDevice
 
 from .faults import Server
@@ -39,6 +40,8 @@ def logits() -> Work:
         ("/tmp", "a folder, not a serial port"),
         ("socket://127.0.0.1", "names no TCP port"),
         ("socket://127.0.0.1:1", "connection refused"),
+        ("udp://127.0.0.1", "names no UDP port"),
+        ("udp://127.0.0.1:x", "names no UDP port"),
         ("sokcet://127.0.0.1:1", "protocol 'sokcet' not known"),
     ],
 )
@@ -96,6 +99,71 @@ def test_a_network_runs_on_a_serial_port(terminal: Terminal, logits: Work) -> No
     with Session.open(terminal.port, baud=115200) as session:
         session.load(logits.bundle)
         assert np.array_equal(session.run(logits.images).outputs, logits.outputs)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_bad_serial_line_costs_time_and_nothing_else(
+    terminal: Terminal, logits: Work, seed: int
+) -> None:
+    faults = Faults(drop=0.02, corrupt=0.02, repeat=0.02, reorder=0.02, cut=0.02, seed=seed)
+    line = FaultyTransport(SerialTransport(terminal.port), faults)
+    with Session(line) as session:
+        session.load(logits.bundle)
+        result = session.run(np.concatenate([logits.images] * 20))
+        assert np.array_equal(result.outputs, np.concatenate([logits.outputs] * 20))
+    assert line.out.faults
+    assert line.back.faults
+
+
+class Datagrams:
+    """A golden device that is reached by UDP, over a net that loses and shuffles datagrams."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"udp://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._device = GoldenDevice(TINY)
+        self._in, self._out = Spoiler(faults, "in"), Spoiler(faults, "out")
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        peer = None
+        while not self._closing:
+            if not select.select([self._socket], [], [], 0.02)[0]:
+                if peer is not None and (late := self._out.flush()):
+                    self._socket.sendto(late, peer)
+                continue
+            data, peer = self._socket.recvfrom(65536)
+            for part in self._in.spoil_frame(data):
+                for frame in self._device.feed(part).split(b"\0"):
+                    for answer in self._out.spoil_frame(frame + b"\0"):
+                        self._socket.sendto(answer, peer)
+
+    def close(self) -> None:
+        self._closing = True
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03])
+def test_a_network_runs_over_datagrams(logits: Work, share: float) -> None:
+    device = Datagrams(Faults(drop=share, repeat=share, reorder=share, delay=share, seed=3))
+    try:
+        with Session.open(device.url) as session:
+            assert session.name == device.url
+            session.load(logits.bundle)
+            result = session.run(np.concatenate([logits.images] * 10))
+            assert np.array_equal(result.outputs, np.concatenate([logits.outputs] * 10))
+            assert session.verify()
+    finally:
+        device.close()
+
+
+def test_nobody_at_a_udp_port_is_an_error_in_bounded_time() -> None:
+    with pytest.raises(DeviceTimeoutError, match=r"udp://127\.0\.0\.1:9: no good answer to RESET"):
+        Session.open("udp://127.0.0.1:9", timeout=0.05)
 
 
 def test_a_port_in_use_is_busy_and_free_afterwards(terminal: Terminal) -> None:

@@ -76,8 +76,13 @@ class VirtualBoard:
         return f"socket://127.0.0.1:{self.port}"
 
     @property
+    def udp_url(self) -> str:
+        """The same by datagrams, while nobody is connected to `url`."""
+        return f"udp://127.0.0.1:{self.port}"
+
+    @property
     def cycles_per_second(self) -> float | None:
-        """Speed of the simulation while it had something to do; known after `close`."""
+        """Cycles a second of processor time while it had something to do; known after `close`."""
         if self._simulated is None or not self._simulated[1]:
             return None
         cycles, seconds = self._simulated

@@ -7,8 +7,10 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.placed import load_boards
 from benchmarks.report import Bar, Results, bars, performance
 from benchmarks.run import (
+    BUILDS,
     COMPARED,
     ENERGY,
     PERFORMANCE,
@@ -173,7 +175,30 @@ def committed() -> tuple[dict, dict | None]:
 def test_performance_is_what_the_results_give():
     results, energy = committed()
     assert RESULTS.read_text() == dumps(results)
-    assert PERFORMANCE.read_text() == performance(results, energy), "run python -m benchmarks.run"
+    text = performance(results, energy, load_boards(BUILDS))
+    assert PERFORMANCE.read_text() == text, "run python -m benchmarks.run"
+
+
+def test_milliseconds_at_a_placed_clock():
+    results, energy = committed()
+    config = preset("arty-a7-100t")
+    build = {
+        "board": "some-board",
+        "part": "LFE5U-85F",
+        "array": config.name,
+        "digest": config.digest,
+        "clusters": config.clusters,
+        "clock_mhz": {"asked": 50, "met": True},
+        "fmax_mhz": 62.5,
+        "resources": {},
+    }
+    cycles = Results(results).cycles("resnet20", array=config.name)
+    assert cycles is not None
+    text = performance(results, energy, [build])
+    row = next(line for line in text.splitlines() if "some-board" in line and "resnet20" in line)
+    assert f"| 50 | 62.5 | resnet20 | {cycles:,} | {cycles / 62_500:.3f} |" in row
+    # Another array's clock says nothing of this one.
+    assert "some-board" not in performance(results, energy, [{**build, "digest": "0" * 32}])
 
 
 def test_results_are_of_all_cases():

@@ -107,9 +107,9 @@ def test_activation_memory():
 
 
 def test_descriptor_fields():
-    net = Builder((1, 1100, 8))
-    net.dense(2)
-    knobs = {"lanes": 8, "act_depth": 2048, "sum_bits": 25}
+    net = Builder((1, 1100, 8), bits=2)
+    net.dense(2, scheme="binary")
+    knobs = {"lanes": 8, "act_depth": 2048}
     layer, what, _ = problem(net.network(), array(**knobs))
     assert layer == "dense0"
     assert what.startswith("segments is ")
@@ -117,7 +117,7 @@ def test_descriptor_fields():
 
 
 def test_everything_is_named_at_once():
-    net = Builder((1, 24, 40))
+    net = Builder((1, 24, 30))
     net.conv(4, 7, shift=26)
     net.pool("maxpool", (5, 5), 4)
     net.dense(20)

@@ -276,6 +276,15 @@ def test_a_bad_line_costs_time_and_nothing_else(board: VirtualBoard, seed: int) 
     assert line.back.faults
 
 
+def test_datagrams(board: VirtualBoard) -> None:
+    network = random_network(1, max_layers=2, max_macs=10_000)
+    bundle = compile_network(network, TINY)
+    with Session.open(board.udp_url, timeout=5) as session:
+        same_as_golden(session, bundle, random_images(network, 20, 0))
+    with Session.open(board.url, timeout=5) as session:
+        same_as_golden(session, bundle, random_images(network, 3, 0))
+
+
 def test_nothing_is_simulated_while_nothing_happens(board: VirtualBoard, session: Session) -> None:
     session.identify()
     time.sleep(0.5)

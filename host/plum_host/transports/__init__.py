@@ -4,6 +4,7 @@ from plum_host.transports.base import DamagedPacketError, StreamTransport, Trans
 from plum_host.transports.find import open_transport
 from plum_host.transports.in_process import InProcessTransport
 from plum_host.transports.serial_port import SerialTransport
+from plum_host.transports.udp import UdpTransport
 
 __all__ = [
     "DamagedPacketError",
@@ -11,5 +12,6 @@ __all__ = [
     "SerialTransport",
     "StreamTransport",
     "Transport",
+    "UdpTransport",
     "open_transport",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 from plum_host.errors import TransportError
 from plum_host.transports.base import Transport
 from plum_host.transports.serial_port import SerialTransport
+from plum_host.transports.udp import SCHEME, UdpTransport
 
 _GROUP = "plum_host.transports"
 
@@ -35,4 +36,6 @@ def open_transport(device: str, config: Any = None, **options: Any) -> Transport
             f"no device {device!r}; it must be one of those installed ({names}), a serial port, "
             "or a URL such as socket://127.0.0.1:PORT"
         )
+    if device.startswith(SCHEME):
+        return UdpTransport(device, **options)
     return SerialTransport(device, **options)

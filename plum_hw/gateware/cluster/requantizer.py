@@ -158,7 +158,7 @@ class Requantizer(wiring.Component):
         by = Signal(factor.shape(), name=f"by_{lane}", reset_less=True)
         m.d.sync += [held.eq(multiplicand), by.eq(factor)]
         low, high = held[:low_bits], held[low_bits:].as_signed()
-        products = []
+        products: list[Value] = []
         for part in (low, high):
             bits = len(part) + len(factor)
             partial = Signal(signed(bits), name=f"partial_{lane}_{len(products)}", reset_less=True)
