@@ -215,7 +215,7 @@ def build(
     )
     if not placing or blocks:
         progress("synthesis, whole and block by block (Yosys)")
-        resources, modules = synthesise(board, _verilog(files), DESIGN)
+        resources, modules = synthesise(board, _verilog(board, config), DESIGN)
         _check_fit(board, resources)
         report = dataclasses.replace(report, resources=resources, blocks=_blocks(modules))
     if placing:
@@ -259,8 +259,10 @@ def _write_project(
     return files
 
 
-def _verilog(files: dict[str, str]) -> str:
-    return "\n".join(text for name, text in files.items() if name.endswith(".v"))
+def _verilog(board: Board, config: ArrayConfig) -> str:
+    from plum_hw.boards.project import design_verilog
+
+    return design_verilog(board, config, DESIGN)
 
 
 def _check_fit(board: Board, resources: Resources) -> None:

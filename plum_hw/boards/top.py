@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import ClockDomain, Elaboratable, Module
 from amaranth.lib import io, wiring
 
 from plum_hw.boards.board import XC7, Board
@@ -46,6 +46,7 @@ class BoardTop(Elaboratable):
         m = Module()
         if board.family is not XC7:
             # On these the platform makes the domain, behind the start-up primitive.
+            m.domains.sync = ClockDomain()
             m.submodules.clock = ClockTree(board)
         m.submodules.accelerator = core = self._core(self.config)
         m.submodules.line = line = self._line(board)
