@@ -42,20 +42,15 @@ def boards_command(
     if as_json:
         console.print_json(found)
         return
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("board", "part", "capacity", "array", "clusters", "MHz", "cycles", "images/s"):
-        number = heading in ("clusters", "MHz", "cycles", "images/s")
-        table.add_column(heading, justify="right" if number else "left")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("board", "LUT", "FF", "RAM", "DSP", "array", "cycles", "images/s"):
+        table.add_column(heading, justify="left" if heading == "board" else "right", no_wrap=True)
     for item in found:
-        units, capacity = item["units"], item["capacity"]
         cycles, rate = item["cycles"], item["frames_per_second"]
         table.add_row(
             item["board"],
-            item["part"],
-            ", ".join(f"{capacity[kind]:,} {units[kind]}" for kind in ("lut", "ram", "dsp")),
-            item["array"],
+            *(f"{value:,}" for value in item["capacity"].values()),
             f"{item['clusters']} x {item['lanes']}",
-            f"{item['clock_mhz']:g}",
             "-" if cycles is None else f"{cycles:,}",
             "-" if rate is None else f"{rate:,.0f}",
         )
@@ -63,5 +58,11 @@ def boards_command(
     for item in found:
         missing = [name for name, path in item["tools"].items() if path is None]
         have = "all tools found" if not missing else f"not found: {', '.join(missing)}"
-        console.say(f"{item['board']:<16} {item['title']}, network {item['network']}; {have}")
-    console.say("MHz: asked for. Cycles: of an image in the array, predicted; clusters x lanes.")
+        console.say(
+            f"{item['board']:<16} {item['title']}, {item['part']}: array {item['array']} at "
+            f"{item['clock_mhz']:g} MHz, network {item['network']}; {have}"
+        )
+    console.say(
+        "Array: clusters x lanes. Cycles of an image in the array are predicted, images a second "
+        "follow from the clock that is asked for."
+    )

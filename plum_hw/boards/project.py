@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from plum_hw.boards.board import Board
+from plum_hw.boards.board import XC7, Board
 from plum_hw.boards.top import BoardTop
 from plum_hw.config import ArrayConfig
 
@@ -23,15 +23,24 @@ def make_project(
     debug : with NAME.debug.v, the whole design as Verilog, for every family
     """
     platform = board.make_platform()
-    plan = platform.build(
-        top or BoardTop(board, config), name=name, do_build=False, debug_verilog=debug
-    )
-    return {
+    top = top or BoardTop(board, config)
+    plan = platform.build(top, name=name, do_build=False, debug_verilog=debug)
+    files = {
         file: text.decode() if isinstance(text, bytes) else text
         for file, text in plan.files.items()
         # Windows scripts, which run other tools than ours, and a second text of the design.
         if not file.endswith(".bat") and (debug or not file.endswith(".debug.v"))
     }
+    if board.family is XC7 and isinstance(top, BoardTop):
+        files[f"{name}.xdc"] += false_paths(*top.asynchronous_ports())
+    return files
+
+
+def false_paths(inputs: list[str], outputs: list[str]) -> str:
+    """XDC for ports that have no timing to any clock, so that no path is left unconstrained."""
+    lines = [f"set_false_path -from [get_ports {{{port}}}]" for port in inputs]
+    lines += [f"set_false_path -to [get_ports {{{port}}}]" for port in outputs]
+    return "\n".join(["", *lines, ""])
 
 
 def design_verilog(board: Board, config: ArrayConfig, name: str) -> str:

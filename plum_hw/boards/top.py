@@ -27,6 +27,7 @@ class BoardTop(Elaboratable):
     core : makes what is behind the pins: `rx` and `tx`, streams of bytes, and the lights `busy`,
         `error` and `activity`, as the Accelerator has them
     line : makes the line: streams `o`, bytes that came, and `i`, bytes to send; requests its pins
+        and names those that are asynchronous (`SerialLine.ASYNCHRONOUS`)
     """
 
     def __init__(
@@ -34,12 +35,23 @@ class BoardTop(Elaboratable):
         board: Board,
         config: ArrayConfig,
         core: Callable[[ArrayConfig], Any] = Accelerator,
-        line: Callable[[Board], Any] = SerialLine,
+        line: Any = SerialLine,
     ) -> None:
         self.board = board
         self.config = config
         self._core = core
         self._line = line
+
+    def asynchronous_ports(self) -> tuple[list[str], list[str]]:
+        """Inputs and outputs that have no timing to the clock, by the names of the top's ports.
+
+        The inputs are synchronised where they come in.
+        """
+        inputs, outputs = (list(ports) for ports in self._line.ASYNCHRONOUS)
+        if self.board.reset is not None:
+            inputs.append("{}_{}__io".format(*self.board.reset))
+        outputs += ["{}_{}__io".format(*led) for led in self.board.leds]
+        return inputs, outputs
 
     def elaborate(self, platform: Any) -> Module:
         board = self.board

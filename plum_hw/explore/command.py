@@ -127,33 +127,38 @@ def explore_command(
 
 
 def _print(board: Board, network: Network, points: list[Point]) -> None:
-    table = Table(title=f"{network.name} on {board.title} ({board.part})", box=box.SIMPLE_HEAD)
-    heads = ("clusters", "lanes", "bits", "depth", "cycles", "images/s", *board.family.units)
-    for heading in (*heads, "full"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
-    order = sorted(points, key=lambda point: (point.cycles is None, point.cycles or 0))
-    for point in order:
+    table = Table(
+        title=f"{network.name} on {board.title} ({board.part})", box=box.SIMPLE_HEAD, padding=(0, 1)
+    )
+    heads = ("array", "bits", "depth", "cycles", "images/s", *board.family.units, "full")
+    for heading in heads:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    runs = [point for point in points if point.cycles is not None and point.resources is not None]
+    for point in sorted(runs, key=lambda point: (point.cycles, point.share)):
         config = point.config
-        knobs = (config.clusters, config.lanes, config.act_bits, config.act_depth)
-        if point.cycles is None or point.resources is None:
-            table.add_row(*map(str, knobs), *["-"] * 7, "does not run", style="dim")
-            continue
+        assert point.cycles is not None
+        assert point.resources is not None
         costs: dict[str, Any] = point.resources.as_dict()
-        mark = "best" if point.best else "" if point.fits else "does not fit"
         table.add_row(
-            *map(str, knobs),
+            f"{config.clusters} x {config.lanes}",
+            f"{config.act_bits}",
+            f"{config.act_depth}",
             f"{point.cycles:,}",
             f"{board.clock_hz / point.cycles:,.0f}",
             *(f"{value:,g}" for value in costs.values()),
             f"{100 * (point.share or 0):.0f} %",
-            mark,
+            "best" if point.best else "" if point.fits else "too big",
             style="bold" if point.best else None if point.fits else "dim",
         )
     console.out.print(table)
-    reasons = sorted({point.why for point in points if point.why})
-    for why in reasons[:3]:
-        console.say(f"does not run: {why}")
+    for point in points:
+        if point.why:
+            config = point.config
+            console.say(
+                f"{config.clusters} x {config.lanes}, {config.act_bits} bits, depth "
+                f"{config.act_depth} does not run: {point.why.partition(';')[0]}"
+            )
     console.say(
         f"At {board.clock_hz / 1e6:g} MHz, which is asked for and not measured here; resources by "
         "open synthesis. best: none that fits is both quicker and smaller."
