@@ -260,6 +260,7 @@ PRESETS: dict[str, ArrayConfig] = {
             result_depth=64,
             layer_counters=32,
             packet_bytes=528,
+            queue_bytes=1024,
         ),
         # Half the lanes: the GW1NR-9 has 6,480 flip-flops, 26 BSRAM and 20 multipliers of 18 x 18,
         # of which a product with a sum of 19 bits takes two.
@@ -275,6 +276,7 @@ PRESETS: dict[str, ArrayConfig] = {
             result_depth=16,
             layer_counters=16,
             packet_bytes=272,
+            queue_bytes=512,
         ),
         # One cluster alone, as small as it can be: the reference for resources.
         ArrayConfig(

@@ -24,8 +24,8 @@ class BoardTop(Elaboratable):
     ----------
     board : Board
     config : ArrayConfig
-    core : makes what is behind the pins: `rx` and `tx`, streams of bytes, and the lights `busy`,
-        `error` and `activity`, as the Accelerator has them
+    core : makes, of a configuration and `clock_hz`, what is behind the pins: `rx` and `tx`, streams
+        of bytes, and the lights `busy`, `error` and `activity`, as the Accelerator has them
     line : makes the line: streams `o`, bytes that came, and `i`, bytes to send; requests its pins
         and names those that are asynchronous (`SerialLine.ASYNCHRONOUS`)
     """
@@ -34,7 +34,7 @@ class BoardTop(Elaboratable):
         self,
         board: Board,
         config: ArrayConfig,
-        core: Callable[[ArrayConfig], Any] = Accelerator,
+        core: Callable[..., Any] = Accelerator,
         line: Any = SerialLine,
     ) -> None:
         self.board = board
@@ -60,7 +60,7 @@ class BoardTop(Elaboratable):
             # On these the platform makes the domain, behind the start-up primitive.
             m.domains.sync = ClockDomain()
             m.submodules.clock = ClockTree(board)
-        m.submodules.accelerator = core = self._core(self.config)
+        m.submodules.accelerator = core = self._core(self.config, clock_hz=board.clock_hz)
         m.submodules.line = line = self._line(board)
         wiring.connect(m, line.o, core.rx)
         wiring.connect(m, core.tx, line.i)

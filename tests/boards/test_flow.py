@@ -52,7 +52,7 @@ PLL = {
 class Echo(wiring.Component):
     """Sends what it receives, and counts, so that there is a path to time."""
 
-    def __init__(self, config: ArrayConfig) -> None:
+    def __init__(self, config: ArrayConfig, clock_hz: int) -> None:
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
