@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from amaranth.hdl import Module, Signal
@@ -42,6 +43,8 @@ ICEBREAKER = Board(
     leds=(("led_g", 0),),
     loader="ice40_generic",
 )
+#: What the echo took on each family when it was last looked at.
+RECORDED = Path(__file__).with_name("recorded.json")
 PLL = {
     "ecp5": dataclasses.replace(board("icepi-zero"), clock_hz=75_000_000),
     "ice40": ICEBREAKER,
@@ -103,6 +106,13 @@ def test_registers_are_counted(made: BuildReport) -> None:
     assert 24 < made.resources.ff < 120
     assert 24 < made.resources.lut < 400
     assert made.resources.ram == made.resources.dsp == 0
+
+
+def test_counts_and_frequency_are_those_recorded(made: BuildReport) -> None:
+    """A change of the tools, the flow or the line to the host shows as a diff of the file."""
+    now = {"fmax_mhz": made.fmax_mhz, **made.resources.as_dict()}
+    recorded = json.loads(RECORDED.read_text())[made.board.family.name]
+    assert now == recorded, f"if that is meant, write into {RECORDED.name}: {json.dumps(now)}"
 
 
 def test_second_build_runs_no_tool(made: BuildReport, tmp_path, monkeypatch) -> None:

@@ -1,24 +1,12 @@
-"""Stored reports of boards: the README shows them, and small builds still give the same.
-
-A build that takes more than a twentieth more of anything, or misses timing, fails here; one that
-takes less does so too, so that the stored report follows.
-"""
+"""Stored reports of boards, and the table that the README makes of them."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from benchmarks.board_reports import END, README, REPORTS, boards_table, kept, load_reports
+from benchmarks.board_reports import END, README, REPORTS, boards_table, load_reports
 from benchmarks.board_reports import write_readme as with_table
 from plum_hw.boards import board, boards
-from plum_hw.build import build
-from plum_hw.config import preset
-
-#: Boards whose accelerators are placed and routed in minutes.
-GATED = ("tang-nano-9k",)
-TOLERANCE = 0.05
 
 
 def test_readme_shows_the_stored_reports() -> None:
@@ -39,23 +27,26 @@ def test_reports_are_of_boards_and_whole() -> None:
 
 
 def test_boards_without_a_measured_frequency_have_a_dash() -> None:
-    report = load_reports()[0] | {"fmax_mhz": None}
-    assert "| - |" in boards_table([report])
+    counts = {"lut": 50, "ff": 10, "ram": 1.5, "dsp": 0}
+    report = {
+        "board": "some",
+        "part": "P",
+        "clusters": 2,
+        "lanes": 8,
+        "clock_mhz": 12.5,
+        "fmax_mhz": None,
+        "resources": counts,
+        "capacity": {"lut": 100, "ff": 100, "ram": 3, "dsp": 1},
+        "units": {"lut": "LUT4", "ff": "FF", "ram": "EBR", "dsp": "MULT18"},
+        "demo": {"network": "n", "cycles": 1000, "frames_per_second": 12500.0},
+    }
+    row = boards_table([report]).splitlines()[-1]
+    assert row == (
+        "| `some` | P | 2 x 8 | 50 LUT4 (50 %) | 1.5 EBR (50 %) | 0 MULT18 (0 %) | 12.5 | - | "
+        "1,000 | 12,500 |"
+    )
+    measured = boards_table([report | {"fmax_mhz": 13.25}]).splitlines()[-1]
+    assert "| 12.5 | 13.2 | 1,000 |" in measured
     with pytest.raises(SystemExit, match="has no lines"):
         with_table("no marks", [])
     assert END not in boards_table([report])
-
-
-@pytest.mark.parametrize("name", GATED)
-def test_accelerator_fits_and_meets_timing_as_recorded(name: str, tmp_path) -> None:
-    item = board(name)
-    made = kept(build(item, preset(item.array), tmp_path).as_dict())
-    stored = json.loads((REPORTS / f"{name}.json").read_text())
-    changed = {
-        kind: (was, made["resources"][kind])
-        for kind, was in stored["resources"].items()
-        if abs(made["resources"][kind] - was) > TOLERANCE * was
-    }
-    update = f"if it is meant: python -m benchmarks.board_reports {name}"
-    assert not changed, f"{name} takes (before, now) {changed}; {update}"
-    assert made["demo"]["cycles"] == stored["demo"]["cycles"], update
