@@ -23,7 +23,7 @@ die() {
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 lock_file=requirements.lock
-all_extras=hw,boards,sim,train,dev
+all_extras=hw,boards,explore,sim,train,dev
 
 # --- Python --------------------------------------------------------------------------------------
 
@@ -87,6 +87,8 @@ has_picolibc() {
     printf '#include <string.h>\n' | riscv64-unknown-elf-gcc --specs=picolibc.specs -E - >/dev/null 2>&1
 }
 
+has_library() { "$python" -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' "$1" 2>/dev/null; }
+
 # Fills the lists for command $1.
 find_gaps() {
     local gaps
@@ -114,6 +116,8 @@ find_gaps() {
         has_picolibc ||
             need picolibc-riscv64-unknown-elf "the firmware's C library"
         command -v iverilog >/dev/null || want iverilog "second simulator; its tests are skipped without"
+        has_library libusb-1.0.so.0 || want libusb-1.0-0 "lets plum flash reach boards on USB"
+        has_library libftdi1.so.2 || want libftdi1-2 "lets plum flash reach boards on USB"
         has_header zlib.h || want zlib1g-dev "lets the simulator write compressed waveforms"
         has_header lz4.h || want liblz4-dev "lets the simulator write compressed waveforms"
         [[ -d /usr/share/datasets/fashion-mnist ]] ||

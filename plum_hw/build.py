@@ -165,6 +165,7 @@ def build(
     blocks: bool | None = None,
     options: PlaceOptions | None = None,
     soc: App | None = None,
+    core: Callable[..., Any] | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> BuildReport:
     """Make the project in `folder`, count resources, and make a bitstream where a tool can.
@@ -174,6 +175,7 @@ def build(
     blocks : count the resources of each block too; by default where nothing is placed and routed
     options : of place and route by the open tools
     soc : firmware of the controller that is built beside the array; None: no controller
+    core : makes what is behind the board's pins, see `BoardTop`; the accelerator unless given
 
     Raises
     ------
@@ -198,7 +200,7 @@ def build(
         progress("firmware")
         firmware = build_firmware(soc)
     progress("gateware to Verilog (Amaranth)")
-    files = _write_project(board, config, folder, firmware)
+    files = _write_project(board, config, folder, firmware, core)
     placing = board.family is not XC7 and not project_only
     report = BuildReport(
         board=board,
@@ -215,7 +217,7 @@ def build(
     )
     if not placing or blocks:
         progress("synthesis, whole and block by block (Yosys)")
-        resources, modules = synthesise(board, _verilog(files), DESIGN)
+        resources, modules = synthesise(board, _verilog(board, config), DESIGN)
         _check_fit(board, resources)
         report = dataclasses.replace(report, resources=resources, blocks=_blocks(modules))
     if placing:
@@ -234,22 +236,29 @@ def _save(report: BuildReport) -> None:
 
 
 def _write_project(
-    board: Board, config: ArrayConfig, folder: Path, firmware: Firmware | None
+    board: Board,
+    config: ArrayConfig,
+    folder: Path,
+    firmware: Firmware | None,
+    core: Callable[..., Any] | None,
 ) -> dict[str, str]:
     """Write the project of the family's tools; returns its files."""
     try:
         # Amaranth takes a second to import: only commands that build pay for it.
         from plum_hw.boards.project import make_project
         from plum_hw.boards.soc_top import SocTop, controller_for
+        from plum_hw.boards.top import BoardTop
     except ModuleNotFoundError as error:
         raise ToolMissing(
             f"the Python package {error.name}",
             needed_by="plum build",
             remedy="pip install 'plum-hw[hw]'",
         ) from None
-    top = None
+    top: Any = None
     if firmware is not None:
         top = SocTop(board, config, controller_for(board), firmware.image)
+    elif core is not None:
+        top = BoardTop(board, config, core)
     files = make_project(board, config, DESIGN, top)
     try:
         for name, text in files.items():
@@ -259,8 +268,10 @@ def _write_project(
     return files
 
 
-def _verilog(files: dict[str, str]) -> str:
-    return "\n".join(text for name, text in files.items() if name.endswith(".v"))
+def _verilog(board: Board, config: ArrayConfig) -> str:
+    from plum_hw.boards.project import design_verilog
+
+    return design_verilog(board, config, DESIGN)
 
 
 def _check_fit(board: Board, resources: Resources) -> None:

@@ -15,6 +15,7 @@ import typer
 from plum_host.bundle import Bundle
 from plum_hw import __version__, console
 from plum_hw.bench import bench_command
+from plum_hw.boards.flash import flash_command
 from plum_hw.boards.listing import boards_command
 from plum_hw.build import build_command
 from plum_hw.compiler import check_network, compile_network
@@ -22,6 +23,7 @@ from plum_hw.config import preset
 from plum_hw.demo import demo_command
 from plum_hw.doctor import doctor_command
 from plum_hw.errors import BuildError
+from plum_hw.explore.command import explore_command
 from plum_hw.inference import load_labelled, print_result, run_images
 from plum_hw.ir import load_network
 from plum_hw.link_bench import link_bench_command
@@ -166,6 +168,8 @@ def info(bundle: BundleArg, as_json: JsonOption = False) -> None:
 
 app.command("boards")(boards_command)
 app.command("build")(build_command)
+app.command("flash")(flash_command)
+app.command("explore")(explore_command)
 app.command("demo")(demo_command)
 app.command("bench")(bench_command)
 app.command("flash-image")(flash_image_command)

@@ -260,9 +260,10 @@ PRESETS: dict[str, ArrayConfig] = {
             result_depth=64,
             layer_counters=32,
             packet_bytes=528,
+            queue_bytes=1024,
         ),
-        # Half the lanes, and sums of 17 bits, whose products one multiplier of 18 x 18 makes: the
-        # GW1NR-9 has 26 BSRAM and 20 of these.
+        # Half the lanes: the GW1NR-9 has 6,480 flip-flops, 26 BSRAM and 20 multipliers of 18 x 18,
+        # of which a product with a sum of 19 bits takes two.
         ArrayConfig(
             name="tang-nano-9k",
             lanes=32,
@@ -271,10 +272,11 @@ PRESETS: dict[str, ArrayConfig] = {
             table_depth=512,
             reach=1,
             acc_bits=14,
-            sum_bits=17,
+            sum_bits=19,
             result_depth=16,
             layer_counters=16,
             packet_bytes=272,
+            queue_bytes=512,
         ),
         # One cluster alone, as small as it can be: the reference for resources.
         ArrayConfig(

@@ -73,11 +73,13 @@ class Activity:
             self._timer.daemon = True
             self._timer.start()
 
-    def done(self, count: int) -> None:
-        """So many are done."""
+    def done(self, count: int, total: int | None = None) -> None:
+        """So many are done; `total` where there turn out to be more than the step began with."""
+        self._total = total or self._total
         if self._live is not None:
             task = self._live.task_ids[0]
-            self._live.update(task, completed=count, count=f"{count}/{self._total}")
+            text = f"{count}/{self._total}"
+            self._live.update(task, completed=count, total=self._total, count=text)
         elif time.monotonic() - self._said >= _LINE_SECONDS:
             self._said = time.monotonic()
             _line(f"{self._text}: {count} of {self._total}")

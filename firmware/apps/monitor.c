@@ -52,15 +52,16 @@ static void info(struct board *board, char *rest) {
 }
 
 static void load(struct board *board, char *rest) {
-    uint32_t index = SOC_SLOTS;
+    uint32_t index = UINT32_MAX;
     if (!number_or(&rest, &index)) return;
-    if (index > SOC_SLOTS) {
+    if (index == UINT32_MAX) {
+        const plum_error error = board_load(board);
+        if (error) say_error(error);
+    } else if (index < SOC_SLOTS) {
+        board_load_slot(board, index);
+    } else {
         say_error(PLUM_NO_SLOT);
-        return;
     }
-    const plum_error error =
-        index == SOC_SLOTS ? board_load(board) : board_load_slot(board, index);
-    if (error && index == SOC_SLOTS) say_error(error);
 }
 
 static void run(struct board *board, char *rest) {

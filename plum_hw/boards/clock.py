@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.hdl import ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
@@ -13,7 +13,7 @@ from plum_hw.boards.pll import Ecp5Dividers, GowinDividers, Ice40Dividers, find_
 
 
 class ClockTree(Elaboratable):
-    """Makes domain `sync` with the board's `clock_hz` from its oscillator.
+    """Clocks domain `sync`, which the top defines, at the board's `clock_hz` from its oscillator.
 
     The domain is in reset while the board's button is held and until the PLL has locked; its end
     is synchronous to the clock.
@@ -29,7 +29,6 @@ class ClockTree(Elaboratable):
     def elaborate(self, platform: Any) -> Module:
         board = self._board
         m = Module()
-        m.domains.sync = ClockDomain("sync")
         pin = platform.request(platform.default_clk, dir="-")
         clock: Any = Signal()
         locked: Any = Signal()

@@ -29,12 +29,15 @@ class SerialLine(wiring.Component):
         self._board = board
         super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8))})
 
+    #: Ports whose other side keeps no time with the array's clock: (inputs, outputs).
+    ASYNCHRONOUS = (("uart_0__rx__io",), ("uart_0__tx__io",))
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.uart = uart = Uart(divisor=round(self._board.clock_hz / self._board.baud))
         connect(m, uart.o, flipped(self.o))
         connect(m, flipped(self.i), uart.i)
-        pins = platform.request("uart", 0, dir={"rx": "-", "tx": "-"})
+        pins = platform.request("uart", 0, dir="-")
         m.submodules.rx_buffer = rx_buffer = io.Buffer("i", pins.rx)
         m.submodules.tx_buffer = tx_buffer = io.Buffer("o", pins.tx)
         m.d.comb += [uart.rx.eq(rx_buffer.i), tx_buffer.o.eq(uart.tx)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.build import ResourceError
-from amaranth.hdl import Cat, Elaboratable, Instance, Module
+from amaranth.hdl import Cat, ClockDomain, Elaboratable, Instance, Module
 from amaranth.lib import io
 
 from plum_hw.boards.board import XC7, Board
@@ -90,6 +90,7 @@ class SocTop(Elaboratable):
         m = Module()
         if self.board.family is not XC7:
             # On these the platform makes the domain, behind the start-up primitive.
+            m.domains.sync = ClockDomain()
             m.submodules.clock = ClockTree(self.board)
         m.submodules.soc = soc = Soc(self.config, self.controller, self.firmware)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import ClockDomain, Elaboratable, Module
 from amaranth.lib import io, wiring
 
 from plum_hw.boards.board import XC7, Board
@@ -24,30 +24,43 @@ class BoardTop(Elaboratable):
     ----------
     board : Board
     config : ArrayConfig
-    core : makes what is behind the pins: `rx` and `tx`, streams of bytes, and the lights `busy`,
-        `error` and `activity`, as the Accelerator has them
+    core : makes, of a configuration and `clock_hz`, what is behind the pins: `rx` and `tx`, streams
+        of bytes, and the lights `busy`, `error` and `activity`, as the Accelerator has them
     line : makes the line: streams `o`, bytes that came, and `i`, bytes to send; requests its pins
+        and names those that are asynchronous (`SerialLine.ASYNCHRONOUS`)
     """
 
     def __init__(
         self,
         board: Board,
         config: ArrayConfig,
-        core: Callable[[ArrayConfig], Any] = Accelerator,
-        line: Callable[[Board], Any] = SerialLine,
+        core: Callable[..., Any] = Accelerator,
+        line: Any = SerialLine,
     ) -> None:
         self.board = board
         self.config = config
         self._core = core
         self._line = line
 
+    def asynchronous_ports(self) -> tuple[list[str], list[str]]:
+        """Inputs and outputs that have no timing to the clock, by the names of the top's ports.
+
+        The inputs are synchronised where they come in.
+        """
+        inputs, outputs = (list(ports) for ports in self._line.ASYNCHRONOUS)
+        if self.board.reset is not None:
+            inputs.append("{}_{}__io".format(*self.board.reset))
+        outputs += ["{}_{}__io".format(*led) for led in self.board.leds]
+        return inputs, outputs
+
     def elaborate(self, platform: Any) -> Module:
         board = self.board
         m = Module()
         if board.family is not XC7:
             # On these the platform makes the domain, behind the start-up primitive.
+            m.domains.sync = ClockDomain()
             m.submodules.clock = ClockTree(board)
-        m.submodules.accelerator = core = self._core(self.config)
+        m.submodules.accelerator = core = self._core(self.config, clock_hz=board.clock_hz)
         m.submodules.line = line = self._line(board)
         wiring.connect(m, line.o, core.rx)
         wiring.connect(m, core.tx, line.i)

@@ -40,7 +40,7 @@ def run_tool(
     """
     said: list[str] = []
     place = (kept or folder) / log
-    with (folder / log).open("w") as copy:
+    with (folder / log).open("w", buffering=1) as copy:
         process = subprocess.Popen(
             command,
             cwd=folder,

@@ -73,7 +73,11 @@ class PlacedReport:
         return order[0] if order else None
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For JSON, so pairs are lists."""
+        values = asdict(self)
+        if self.critical is not None:
+            values["critical"]["slowest_nets"] = [list(net) for net in self.critical.slowest_nets]
+        return values
 
 
 def read_report(report: Mapping[str, Any]) -> PlacedReport:

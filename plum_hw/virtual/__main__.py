@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from plum_hw import console
+from plum_hw.boards import board as find_board
 from plum_hw.config import preset
 from plum_hw.virtual.board import VirtualBoard
 
@@ -16,16 +17,28 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def serve(
-    array: Annotated[str, typer.Option(help="Array preset.")] = "tiny",
+    array: Annotated[
+        str | None, typer.Option(help="Array preset.", show_default="tiny, or the board's")
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(help="Simulate this board's top, bit by bit at its pins; slower."),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0: any.")] = 0,
     trace: Annotated[Path | None, typer.Option(help="File for waves (FST).")] = None,
 ) -> None:
     """Run a virtual board until Ctrl-C; the URL that is printed is a device for every command."""
+    pins = None if board is None else find_board(board)
+    name = array or ("tiny" if pins is None else pins.array)
     with VirtualBoard(
-        preset(array), port=port, trace=trace, progress=lambda line: console.err.print(line)
-    ) as board:
-        console.out.print(board.url)
-        board.wait()
+        preset(name),
+        pins=pins,
+        port=port,
+        trace=trace,
+        progress=lambda line: console.err.print(line),
+    ) as virtual:
+        console.out.print(virtual.url)
+        virtual.wait()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
+from plum_hw.boards.board import Board
 from plum_hw.config import ArrayConfig
 from plum_hw.errors import BuildError
 from plum_hw.virtual.build import Progress, build_board
@@ -25,6 +26,7 @@ class VirtualBoard:
     Parameters
     ----------
     config : the array
+    pins : the board at whose pins everything is simulated, bit by bit; much slower
     port : TCP port on the loopback interface; 0 lets the system choose
     trace : file for waves (FST); such a board is slower
     progress : called with a line for each step of the first build
@@ -38,14 +40,18 @@ class VirtualBoard:
         self,
         config: ArrayConfig,
         *,
+        pins: Board | None = None,
         port: int = 0,
         trace: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.config = config
-        program = build_board(config, trace=trace is not None, progress=progress)
+        program = build_board(config, pins=pins, trace=trace is not None, progress=progress)
         # Longer than a byte is on its way to where it is served, or an answer's on its way out.
         quiet_cycles = 2048
+        if pins is not None:
+            # On a line a byte is longer on its way, and nobody sees that a request is served.
+            quiet_cycles += 8 * config.packet_bytes + 40 * round(pins.clock_hz / pins.baud)
         arguments = [str(os.getpid()), str(port), str(quiet_cycles)]
         if trace is not None:
             arguments.append(str(trace))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import plum_host.protocol
 import plum_hw
+from plum_hw.boards.board import Board
 from plum_hw.config import ArrayConfig
 from plum_hw.errors import BuildError
 from plum_hw.tools import cache_dir, tool_versions, verilator_env
@@ -58,18 +59,37 @@ def emit_verilog(config: ArrayConfig) -> str:
     )
 
 
+def _emit(config: ArrayConfig, pins: Board | None) -> str:
+    if pins is None:
+        return emit_verilog(config)
+    from plum_hw.boards.simulation import simulation_verilog
+
+    return simulation_verilog(pins, config, _TOP)
+
+
+def _pins_key(config: ArrayConfig, pins: Board) -> str:
+    boards = Path(plum_hw.__file__).parent / "boards"
+    texts = [[file.name, file.read_text()] for file in sorted(boards.glob("*.*"))]
+    return _digest(config.digest, repr(pins), texts)
+
+
 def build_board(
-    config: ArrayConfig, *, trace: bool = False, progress: Progress | None = None
+    config: ArrayConfig,
+    *,
+    pins: Board | None = None,
+    trace: bool = False,
+    progress: Progress | None = None,
 ) -> Path:
     """The program of a virtual board; made on first use.
 
-    *Parameters*: ``config``, the array; ``trace``, able to write waves, which makes it slower;
+    *Parameters*: ``config``, the array; ``pins``, the board at whose pins it is simulated, bit by
+    bit, instead of the accelerator alone; ``trace``, able to write waves, which makes it slower;
     ``progress``, called with a line for each step that takes time.
     """
     return build_simulation(
         config.name,
-        key=config.digest,
-        emit=lambda: emit_verilog(config),
+        key=config.digest if pins is None else _pins_key(config, pins),
+        emit=lambda: _emit(config, pins),
         top=_TOP,
         harness=_HARNESS,
         trace=trace,

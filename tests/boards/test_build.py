@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -70,6 +71,11 @@ def test_project_is_complete(arty_project):
     for pin in ("E3", "C2", "A9", "D10", "H5", "J5", "T9"):
         assert f"LOC {pin} " in constraints, pin
     assert "create_clock -name clk100_0__io -period 10.0" in constraints
+    # Every port but the clock's is declared asynchronous, so no path has no constraint.
+    ports = set(re.findall(r'set_property LOC \w+ \[get_ports "(.*?)"', constraints))
+    free = set(re.findall(r"set_false_path -(?:from|to) \[get_ports \{(.*?)\}\]", constraints))
+    assert ports - free == {"clk100_0__io"}
+    assert free <= ports
     assert "-part xc7a35ticsg324-1L" in (folder / f"{DESIGN}.tcl").read_text()
     assert json.loads((folder / "report.json").read_text()) == arty_project.as_dict()
 

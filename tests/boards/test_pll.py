@@ -45,7 +45,11 @@ def test_frequency_by_the_data_sheet(kind, formula, fin, fout, ranges):
     assert out == fout * MHZ
     for value, (low, high) in zip(inner, ranges, strict=True):
         assert low * MHZ <= value <= high * MHZ
-    made = (found.detector_hz(fin * MHZ), found.oscillator_hz(fin * MHZ), found.output_hz(fin * MHZ))
+    made = (
+        found.detector_hz(fin * MHZ),
+        found.oscillator_hz(fin * MHZ),
+        found.output_hz(fin * MHZ),
+    )
     assert made == (*inner, out)
 
 
@@ -55,9 +59,9 @@ def test_field_widths():
     assert found.divf < 128
     assert 1 <= found.divq <= 6
     assert found.filter_range(12 * MHZ) == 1
-    found = find_dividers(Ecp5Dividers, 25 * MHZ, 80 * MHZ)
-    assert found.clkfb <= 80
-    assert max(found.clki, found.clkop, found.clkos) <= 128
+    other = find_dividers(Ecp5Dividers, 25 * MHZ, 80 * MHZ)
+    assert other.clkfb <= 80
+    assert max(other.clki, other.clkop, other.clkos) <= 128
 
 
 def test_frequency_that_no_setting_makes_names_the_nearest():

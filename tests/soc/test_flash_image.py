@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plum_hw.compiler import check_network, compile_network
 from plum_hw.controller import ControllerConfig
-from plum_hw.errors import ConfigError, ImageError
+from plum_hw.errors import BundleError, ConfigError, ImageError
+from plum_hw.ir.random import random_network
 from plum_hw.soc.flash_image import (
     images_section,
     network_section,
@@ -133,6 +135,21 @@ def test_single_part_is_loaded_once(alone):
     kinds = [int(words[first + number * STEP.words]) for number in range(count)]
     assert set(kinds[:setup]) == {StepKind.LOAD}
     assert StepKind.LOAD not in kinds[setup:]
+
+
+def test_network_that_needs_a_hosts_memory_is_refused():
+    """Its maps are computed piece by piece, and wait outside of the array meanwhile."""
+    seed = 300
+    while True:
+        network = random_network(seed, max_macs=40_000, logits=False)
+        if not check_network(network, SHORT):
+            bundle = compile_network(network, SHORT)
+            if any(step.reads for step in bundle.steps[:-1]):
+                break
+        seed += 1
+    text = f"{bundle.host_bytes:,} bytes of a host's memory .* more act_depth"
+    with pytest.raises(BundleError, match=text):
+        network_section(bundle)
 
 
 def test_slot_is_the_same_again(alone):

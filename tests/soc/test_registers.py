@@ -58,7 +58,7 @@ def test_blocks_and_windows_do_not_overlap():
 def test_every_space_holds_the_largest_memory():
     for space in Space:
         assert memory_offset(space) + WINDOW_BYTES <= ACCELERATOR_BYTES
-    assert SPACE_BYTES >= 8 * (1 << 16)
+    assert WINDOW_BYTES >= 8 * (1 << 16)
 
 
 def test_identity_is_where_the_driver_reads_it():

@@ -1,0 +1,1 @@
+"""Design-space exploration: which array of a board runs a network best."""

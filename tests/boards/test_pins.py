@@ -1,0 +1,79 @@
+"""Whole tops of boards, bit by bit at their pins, in Verilator: bits in, results out.
+
+The serial port outside is not the gateware's but that of `plum_hw.boards.simulation`; buffers, PLL
+and start-up are models. Every output is compared with the golden machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from plum_host.errors import PlumHostError
+from plum_host.session import Session
+from plum_hw.boards import board, simulation
+from plum_hw.boards.board import Board
+from plum_hw.compiler import check_network, compile_network
+from plum_hw.config import ArrayConfig, preset
+from plum_hw.demo import shipped
+from plum_hw.inference import load_labelled, run_images
+from plum_hw.ir import load_network
+from plum_hw.ir.random import random_images, random_network
+from plum_hw.virtual import VirtualBoard
+
+
+def fast_line(name: str) -> Board:
+    """A board whose serial line is as fast as the gateware's port allows: less to simulate."""
+    item = board(name)
+    return dataclasses.replace(item, baud=item.clock_hz // 8)
+
+
+def small_network(config: ArrayConfig, seed: int):
+    """A random network that the array can run, whatever else it is."""
+    for number in range(seed, seed + 50):
+        network = random_network(number)
+        if not check_network(network, config) and np.prod(network.input.shape) < 600:
+            return network
+    pytest.fail(f"no network from seed {seed} on fits {config.name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "array"), [("ulx3s-85f", "tiny"), ("arty", "tiny"), ("tang-nano-9k", "tang-nano-9k")]
+)
+def test_results_at_the_pins(name: str, array: str) -> None:
+    config = preset(array)
+    network = small_network(config, seed=20)
+    bundle = compile_network(network, config)
+    images = random_images(network, 3, 20)
+    with VirtualBoard(config, pins=fast_line(name)) as virtual:
+        result = run_images(bundle, images, None, device=virtual.url)
+    assert result.equal_to_golden
+    assert result.cycles_as_predicted
+
+
+def test_small_board_classifies_real_images() -> None:
+    item = fast_line("tang-nano-9k")
+    config = preset(item.array)
+    bundle = compile_network(load_network(shipped(f"{item.network}.qnet")), config)
+    images, labels = load_labelled(shipped("fashion-test-500.npz"), None, 8)
+    with VirtualBoard(config, pins=item) as virtual:
+        result = run_images(bundle, images, labels, device=virtual.url)
+    assert result.equal_to_golden
+    assert result.cycles_as_predicted
+    assert result.top1 is not None
+    assert result.top1 >= 75
+
+
+def test_wrong_bit_rate_is_no_board(monkeypatch) -> None:
+    """The bench can fail: a host at another rate than the board's is not understood."""
+    wrong = simulation._WRAPPER.replace("{divisor}", "({divisor} + 3)")
+    monkeypatch.setattr(simulation, "_WRAPPER", wrong)
+    item = dataclasses.replace(fast_line("ulx3s-85f"), title="at another rate")
+    with (
+        VirtualBoard(preset("tiny"), pins=item) as virtual,
+        pytest.raises(PlumHostError),
+        Session.open(virtual.url, timeout=1),
+    ):
+        pass

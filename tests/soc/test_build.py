@@ -1,0 +1,101 @@
+"""`plum build --soc`: what is in the design, and that nothing of it is without."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from plum_hw.boards import board
+from plum_hw.boards.project import make_project
+from plum_hw.boards.soc_top import SocTop, controller_for
+from plum_hw.build import DESIGN
+from plum_hw.config import preset
+from plum_hw.errors import ConfigError
+from plum_hw.gateware.soc.memories import Rom
+from plum_hw.soc.firmware import Firmware
+
+TINY = preset("tiny")
+#: Names of the controller's parts.
+PARTS = "processor|picorv32|checksum|timer|serial|flash|rom|ram|interconnect"
+
+
+def project(name: str, firmware: bytes | None = None) -> dict[str, str]:
+    item = board(name)
+    top = None
+    if firmware is not None:
+        top = SocTop(item, TINY, controller_for(item), firmware)
+    return make_project(item, TINY, DESIGN, top)
+
+
+def module_names(files: dict[str, str]) -> set[str]:
+    """Last words of the names of all modules of a Verilog design."""
+    text = "".join(text for name, text in files.items() if name.endswith(".v"))
+    return {name.rpartition(".")[2] for name in re.findall(r"^module \\?(\S+?)[ (;]", text, re.M)}
+
+
+@pytest.fixture(scope="module")
+def arty_alone() -> dict[str, str]:
+    return project("arty")
+
+
+@pytest.fixture(scope="module")
+def arty_soc(firmware: Firmware) -> dict[str, str]:
+    return project("arty", firmware.image)
+
+
+def test_without_soc_nothing_of_it_is_in_the_design(arty_alone):
+    assert not [name for name in module_names(arty_alone) if re.fullmatch(PARTS, name)]
+    text = "".join(arty_alone.values())
+    for word in ("picorv32", "spi_flash", "waitirq"):
+        assert word not in text
+    assert "LOC L13" not in arty_alone[f"{DESIGN}.xdc"]
+
+
+def test_with_soc_it_is(arty_soc):
+    names = module_names(arty_soc)
+    assert set(PARTS.split("|")) <= names
+    assert "link" not in names
+    assert "picorv32.v" in arty_soc
+    pins = arty_soc[f"{DESIGN}.xdc"]
+    # Flash, serial port, LED 3, button 0. Ref: Digilent, Arty A7 reference manual.
+    for pin in ("L13", "L16", "K17", "K18", "A9", "D10", "T10", "D9"):
+        assert f"LOC {pin} " in pins, pin
+
+
+def test_flash_of_an_ecp5_has_the_clock_of_the_configuration(firmware):
+    files = project("ulx3s-85f", firmware.image)
+    assert "USRMCLK" in files[f"{DESIGN}.il"]
+    sites = files[f"{DESIGN}.lpf"]
+    for pin in ("R2", "W2", "V2"):
+        assert f'SITE "{pin}"' in sites, pin
+
+
+def test_rom_holds_the_firmware(firmware):
+    words = Rom(firmware.image, 16384).memory_data.init
+    image = b"".join(int(word).to_bytes(4, "little") for word in words)
+    assert image == firmware.image.ljust(16384, b"\0")
+    with pytest.raises(ValueError, match="does not fit 1024"):
+        Rom(firmware.image, 1024)
+
+
+def test_controller_is_as_the_board_has_it():
+    arty, ulx = controller_for(board("arty")), controller_for(board("ulx3s-85f"))
+    assert (arty.leds, arty.buttons, arty.clock_hz) == (4, 4, 100_000_000)
+    # Of the ULX3S one button resets the array.
+    assert (ulx.leds, board("ulx3s-85f").reset) == (8, ("button_pwr", 0))
+    assert arty.baud == board("arty").baud
+
+
+def test_board_without_a_flash(monkeypatch):
+    class Bare(type(board("arty").make_platform())):  # type: ignore[misc]
+        resources = [  # noqa: RUF012
+            item
+            for item in type(board("arty").make_platform()).resources
+            if not item.name.startswith("spi_flash")
+        ]
+
+    item = board("arty")
+    monkeypatch.setattr(type(item), "make_platform", lambda self: Bare())
+    with pytest.raises(ConfigError, match=r"--soc needs an SPI flash .* arty has no flash"):
+        controller_for(item)
