@@ -157,24 +157,25 @@ static uint32_t pattern(uint32_t place, uint32_t round) {
 
 plum_error plum_memory_test(struct plum_device *device, uint32_t space, uint32_t cluster,
                             uint32_t *address) {
+    enum { BLOCK = 16 };
     *address = 0;
     if (space > PLUM_SPACE_ACTIVATION || cluster >= device->clusters) return PLUM_BAD_ADDRESS;
-    const uint32_t shift = word_shift(space), count = 1u << shift;
-    const uint32_t end = space_words(device, space);
+    const uint32_t shift = word_shift(space), end = space_words(device, space) << shift;
+    uint32_t words[BLOCK];
     device->network = NULL;
-    for (uint32_t round = 0; round < 2; ++round) {
-        for (uint32_t i = 0; i < end; ++i) {
-            const uint32_t words[2] = {pattern(2 * i, round), pattern(2 * i + 1, round)};
-            const plum_error error = plum_write(device, space, 1u << cluster, i, words, count);
+    for (uint32_t round = 0; round < 4; ++round) {
+        /* Written, read, and both with all bits inverted. */
+        const bool reads = round & 1;
+        for (uint32_t first = 0; first < end; first += BLOCK) {
+            const uint32_t count = end - first < BLOCK ? end - first : BLOCK;
+            for (uint32_t i = 0; !reads && i < count; ++i) words[i] = pattern(first + i, round / 2);
+            const plum_error error =
+                reads ? plum_read(device, space, cluster, first >> shift, words, count)
+                      : plum_write(device, space, 1u << cluster, first >> shift, words, count);
             if (error) return error;
-        }
-        for (uint32_t i = 0; i < end; ++i) {
-            uint32_t words[2] = {0, pattern(2 * i + 1, round)};
-            *address = i;
-            const plum_error error = plum_read(device, space, cluster, i, words, count);
-            if (error) return error;
-            if (words[0] != pattern(2 * i, round) || words[1] != pattern(2 * i + 1, round)) {
-                return PLUM_MEMORY_FAULT;
+            for (uint32_t i = 0; reads && i < count; ++i) {
+                *address = (first + i) >> shift;
+                if (words[i] != pattern(first + i, round / 2)) return PLUM_MEMORY_FAULT;
             }
         }
     }

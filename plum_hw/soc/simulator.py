@@ -21,6 +21,8 @@ _HARNESS = Path(__file__).with_name("harness.cpp")
 _TOP = "soc"
 _STOP_SECONDS = 10.0
 PROMPT = "plum> "
+#: How long a line may stay out; a loaded machine simulates slowly.
+_ANSWER_SECONDS = 400.0
 
 #: Quick to simulate: a byte on the line takes 160 cycles, and slots are near the flash's begin.
 SIMULATED = ControllerConfig(
@@ -168,7 +170,7 @@ class SimulatedSoc:
         except BrokenPipeError:
             raise PlumError("the simulated board has ended") from None
 
-    def lines(self, timeout: float = 120.0) -> list[str]:
+    def lines(self, timeout: float = _ANSWER_SECONDS) -> list[str]:
         """Lines from the serial line up to the next prompt.
 
         Raises
@@ -180,7 +182,7 @@ class SimulatedSoc:
             found.append(line)
         return found
 
-    def line(self, timeout: float = 120.0) -> str | None:
+    def line(self, timeout: float = _ANSWER_SECONDS) -> str | None:
         """The next line, or None where the prompt stands instead."""
         deadline = time.monotonic() + timeout
         while True:
@@ -209,7 +211,7 @@ class SimulatedSoc:
     def _tail(self) -> str:
         return repr(self.transcript[-200:])
 
-    def command(self, text: str, timeout: float = 120.0) -> list[str]:
+    def command(self, text: str, timeout: float = _ANSWER_SECONDS) -> list[str]:
         """Enter a command at the prompt; the lines of its answer."""
         self.send(text.encode() + b"\r")
         echoed, *answer = self.lines(timeout)
