@@ -65,9 +65,10 @@ def sections(
 def _number(name: str, low: int, high: int) -> Any:
     """Parser of a number in decimal or, with 0x, hexadecimal."""
 
-    def parse(text: str) -> int:
+    def parse(text: str | int) -> int:
+        # Defaults come here too.
         try:
-            value = int(text, 0)
+            value = int(str(text), 0)
         except ValueError:
             value = low - 1
         if not low <= value <= high:
