@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.conductor import Conductor
 from plum_hw.gateware.link.cluster_router import ClusterRouter
-from plum_hw.gateware.link.host_port import read_cycles
+from plum_hw.gateware.link.host_port import READ_LATENCY, read_cycles
 from plum_hw.gateware.records import Records
 from plum_hw.layouts import (
     IDENTITY_BYTES,
@@ -39,9 +39,11 @@ class Memories:
     async def serve(self, context) -> None:
         router = self._router
         addressed = [(0, 0)] * read_cycles(CONFIG)
+        parts = [0] * READ_LATENCY
         while True:
             port = router.memories[0]
             addressed.append((context.get(port.space), context.get(port.address)))
+            parts.append(context.get(port.part))
             self.fetches += context.get(port.fetch)
             for cluster, memory in enumerate(router.memories):
                 address, data = context.get(memory.address), context.get(memory.data)
@@ -51,7 +53,7 @@ class Memories:
                     self.words[cluster, Space.TABLE, address] = data
                 place = addressed[-read_cycles(CONFIG)]
                 word = self.words.get((cluster, *place), 0)
-                context.set(memory.read, word >> 8 * context.get(port.part) & 255)
+                context.set(memory.read, word >> 8 * parts[-1 - READ_LATENCY] & 255)
             bus = router.bus
             if context.get(bus.enable):
                 assert context.get(bus.enable) == 1

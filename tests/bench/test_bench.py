@@ -111,12 +111,12 @@ def test_comparison_has_both_binaries_and_the_right_direction():
 
 
 def test_comparison_names_what_is_refused(monkeypatch):
-    config = dataclasses.replace(preset("cluster"), name="flat", act_depth=64)
+    config = dataclasses.replace(preset("cluster"), name="flat", act_bits=4)
     monkeypatch.setitem(PRESETS, "flat", config)
     report = run("layer-l", "--compare", "--array", "flat")
     assert all(ratio is None for ratio in report["ratios"].values())
     for refused in report["schemes"]:
-        assert "activation memory needs" in refused["refused"][0]
+        assert "8 bits and the array stores 4" in refused["refused"][0]
     text = CliRunner().invoke(app, ["bench", "layer-l", "--compare", "--layers"]).stdout
     for word in ("binary-offset", "ratio", "bound by", "100 MHz assumed, not placed and routed"):
         assert word in text
@@ -132,7 +132,7 @@ def test_comparison_names_what_is_refused(monkeypatch):
         (["layer-l", "--array", "huge"], "no array preset 'huge'"),
         (["layer-l", "--seed", "-2"], "seed is -2"),
         (["layer-l", "--group", "3"], "--group 3: it must be one of auto, 1, 2"),
-        (["resnet18"], "resnet18 (signed-binary) does not fit arty-a7-35t: layer stem: "),
+        (["autoencoder"], "autoencoder (signed-binary) does not fit arty-a7-35t: layer encode1: "),
     ],
 )
 def test_errors_are_one_line(arguments, message, monkeypatch, capsys):
