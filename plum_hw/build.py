@@ -217,7 +217,7 @@ def build(
     )
     if not placing or blocks:
         progress("synthesis, whole and block by block (Yosys)")
-        resources, modules = synthesise(board, _verilog(board, config), DESIGN)
+        resources, modules = synthesise(board, _verilog(board, config, firmware, core), DESIGN)
         _check_fit(board, resources)
         report = dataclasses.replace(report, resources=resources, blocks=_blocks(modules))
     if placing:
@@ -246,20 +246,13 @@ def _write_project(
     try:
         # Amaranth takes a second to import: only commands that build pay for it.
         from plum_hw.boards.project import make_project
-        from plum_hw.boards.soc_top import SocTop, controller_for
-        from plum_hw.boards.top import BoardTop
     except ModuleNotFoundError as error:
         raise ToolMissing(
             f"the Python package {error.name}",
             needed_by="plum build",
             remedy="pip install 'plum-hw[hw]'",
         ) from None
-    top: Any = None
-    if firmware is not None:
-        top = SocTop(board, config, controller_for(board), firmware.image)
-    elif core is not None:
-        top = BoardTop(board, config, core)
-    files = make_project(board, config, DESIGN, top)
+    files = make_project(board, config, DESIGN, _top(board, config, firmware, core))
     try:
         for name, text in files.items():
             (folder / name).write_text(text)
@@ -268,10 +261,30 @@ def _write_project(
     return files
 
 
-def _verilog(board: Board, config: ArrayConfig) -> str:
+def _top(
+    board: Board,
+    config: ArrayConfig,
+    firmware: Firmware | None,
+    core: Callable[..., Any] | None,
+) -> Any:
+    """What is behind the pins; None: the accelerator alone."""
+    from plum_hw.boards.soc_top import SocTop, controller_for
+    from plum_hw.boards.top import BoardTop
+
+    if firmware is not None:
+        return SocTop(board, config, controller_for(board), firmware.image)
+    return None if core is None else BoardTop(board, config, core)
+
+
+def _verilog(
+    board: Board,
+    config: ArrayConfig,
+    firmware: Firmware | None,
+    core: Callable[..., Any] | None,
+) -> str:
     from plum_hw.boards.project import design_verilog
 
-    return design_verilog(board, config, DESIGN)
+    return design_verilog(board, config, DESIGN, _top(board, config, firmware, core))
 
 
 def _check_fit(board: Board, resources: Resources) -> None:

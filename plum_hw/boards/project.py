@@ -43,9 +43,9 @@ def false_paths(inputs: list[str], outputs: list[str]) -> str:
     return "\n".join(["", *lines, ""])
 
 
-def design_verilog(board: Board, config: ArrayConfig, name: str) -> str:
-    """The whole design as Verilog, for every family."""
-    files = make_project(board, config, name, debug=True)
+def design_verilog(board: Board, config: ArrayConfig, name: str, top: Any = None) -> str:
+    """The whole design as Verilog, for every family; `top` as for `make_project`."""
+    files = make_project(board, config, name, top, debug=True)
     top = files.get(f"{name}.v") or files[f"{name}.debug.v"]
     others = [text for file, text in files.items() if file.endswith(".v")]
     return "\n".join([top, *(text for text in others if text not in _tops(files, name))])
