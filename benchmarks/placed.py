@@ -1,7 +1,7 @@
 """Milliseconds at clocks that place and route gave: one JSON object a build in benchmarks/boards.
 
-Keys: ``board``, ``part``, ``array``, ``digest`` of the array, ``clusters``, ``clock_mhz`` {asked,
-met}, ``fmax_mhz`` placed and routed, ``resources``.
+The reports of `plum build`; of them ``board``, ``part``, ``array``, ``digest`` of the array,
+``clusters``, ``clock_mhz`` asked for and ``fmax_mhz`` placed and routed (null: not placed).
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ def placed_rows(
 
     cycles : of an image, by network and array
 
-    A build of an array whose configuration has changed since is left out: its clock is another's.
+    Left out are builds that were not placed, and those of an array whose configuration has changed
+    since: its clock is another's.
     """
     rows: list[tuple[str, ...]] = []
     for board in boards:
         config = PRESETS.get(board["array"])
-        if config is None or config.digest != board["digest"]:
+        fmax = board["fmax_mhz"]
+        if fmax is None or config is None or config.digest != board["digest"]:
             continue
-        clock = float(board["fmax_mhz"])
-        asked = board["clock_mhz"]["asked"]
+        clock, asked = float(fmax), float(board["clock_mhz"])
         for network in NETWORKS:
             count = cycles.get((network, board["array"]))
             if count is None:

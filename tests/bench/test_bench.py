@@ -188,7 +188,7 @@ def test_milliseconds_at_a_placed_clock():
         "array": config.name,
         "digest": config.digest,
         "clusters": config.clusters,
-        "clock_mhz": {"asked": 50, "met": True},
+        "clock_mhz": 50.0,
         "fmax_mhz": 62.5,
         "resources": {},
     }
@@ -197,6 +197,7 @@ def test_milliseconds_at_a_placed_clock():
     text = performance(results, energy, [build])
     row = next(line for line in text.splitlines() if "some-board" in line and "resnet20" in line)
     assert f"| 50 | 62.5 | resnet20 | {cycles:,} | {cycles / 62_500:.3f} |" in row
+    assert "some-board" not in performance(results, energy, [{**build, "fmax_mhz": None}])
     # Another array's clock says nothing of this one.
     assert "some-board" not in performance(results, energy, [{**build, "digest": "0" * 32}])
 

@@ -9,7 +9,7 @@ import pytest
 from plum_hw.boards import board
 from plum_hw.boards.project import make_project
 from plum_hw.boards.soc_top import SocTop, controller_for
-from plum_hw.build import DESIGN
+from plum_hw.build import DESIGN, _verilog
 from plum_hw.config import preset
 from plum_hw.errors import ConfigError
 from plum_hw.gateware.soc.memories import Rom
@@ -50,6 +50,13 @@ def test_without_soc_nothing_of_it_is_in_the_design(arty_alone):
     for word in ("picorv32", "spi_flash", "waitirq"):
         assert word not in text
     assert "LOC L13" not in arty_alone[f"{DESIGN}.xdc"]
+
+
+def test_resources_are_counted_with_the_controller(firmware: Firmware):
+    """What is synthesised for the report is the design that is built."""
+    arty = board("arty")
+    assert "picorv32" in _verilog(arty, TINY, firmware, None)
+    assert "picorv32" not in _verilog(arty, TINY, None, None)
 
 
 def test_with_soc_it_is(arty_soc):
