@@ -109,11 +109,15 @@ def test_the_arty_holds_five_clusters(tmp_path):
     """Mapped once, counted five times; the counts themselves are those of this Yosys."""
     report = build(board("arty"), preset("arty-a7-35t"), tmp_path).as_dict()
     used, blocks = report["resources"], report["blocks"]
-    # 70 % of the part, which is aimed at, are 14,560; 14,577 were counted last.
-    assert used["lut"] <= 14_600
     assert used["ram"] <= report["capacity"]["ram"]
     assert used["dsp"] == 5 * 8
     assert used["ram"] > 5 * blocks["cluster"]["ram"]
+
+
+@pytest.mark.xfail(reason="14,577 LUT were counted, 17 too many: the bound is not met")
+def test_five_clusters_take_at_most_70_percent(tmp_path):
+    report = build(board("arty"), preset("arty-a7-35t"), tmp_path).as_dict()
+    assert report["resources"]["lut"] <= 0.70 * report["capacity"]["lut"]
 
 
 def test_design_that_does_not_fit(arty_project, tmp_path):
