@@ -52,7 +52,7 @@ def test_without_soc_nothing_of_it_is_in_the_design(arty_alone):
     assert "LOC L13" not in arty_alone[f"{DESIGN}.xdc"]
 
 
-def test_resources_are_counted_with_the_controller(firmware: Firmware):
+def test_resources_are_counted_with_the_controller(firmware: Firmware) -> None:
     """What is synthesised for the report is the design that is built."""
     arty = board("arty")
     assert "picorv32" in _verilog(arty, TINY, firmware, None)
