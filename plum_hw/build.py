@@ -218,7 +218,7 @@ def build(
     if not placing or blocks:
         progress("synthesis, whole and block by block (Yosys)")
         resources, modules = synthesise(board, _verilog(board, config, firmware, core), DESIGN)
-        _check_fit(board, resources)
+        _check_fit(board, resources, soc=soc is not None)
         report = dataclasses.replace(report, resources=resources, blocks=_blocks(modules))
     if placing:
         report = _place(report, files, options or PlaceOptions(), progress)
@@ -287,7 +287,7 @@ def _verilog(
     return design_verilog(board, config, DESIGN, _top(board, config, firmware, core))
 
 
-def _check_fit(board: Board, resources: Resources) -> None:
+def _check_fit(board: Board, resources: Resources, *, soc: bool) -> None:
     have = board.capacity.as_dict()
     units = dict(zip(have, board.family.units, strict=True))
     over = [
@@ -297,7 +297,8 @@ def _check_fit(board: Board, resources: Resources) -> None:
     ]
     if over:
         raise BuildError(
-            f"the design does not fit {board.part}: {', '.join(over)}; choose a smaller --array"
+            f"the design does not fit {board.part}: {', '.join(over)}; choose a smaller --array "
+            f"({board.preset_name(soc=soc)} is meant for {board.name}{' --soc' * soc})"
         )
 
 
@@ -385,7 +386,8 @@ def _clock_of(text: str) -> float:
 def build_command(
     board: Annotated[str, typer.Option(help="Board to build for: see `plum boards`.")],
     array: Annotated[
-        str | None, typer.Option(help="Array preset; the board's own unless given.")
+        str | None,
+        typer.Option(help="Array preset; the board's own unless given, with --soc that for --soc."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the project.", show_default="build/BOARD")
@@ -425,7 +427,7 @@ def build_command(
     target = find_board(board)
     if clock is not None:
         target = dataclasses.replace(target, clock_hz=round(clock * 1e6))
-    config = preset(array or target.array)
+    config = preset(array or target.preset_name(soc=soc))
     folder = out or Path("build") / target.name
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file; name a folder")

@@ -212,10 +212,34 @@ PRESETS: dict[str, ArrayConfig] = {
             sum_bits=23,
             layer_counters=32,
         ),
+        # With a controller beside the array, which takes 6.5 RAMB36: three clusters of 14 that hold
+        # the shipped network whole. Four do not; loading it part by part from the flash for every
+        # image would take forty times as long as computing.
+        ArrayConfig(
+            name="arty-a7-35t-soc",
+            clusters=3,
+            write_buses=2,
+            act_depth=512,
+            code_depth=4096,
+            table_depth=2048,
+            reach=1,
+            acc_bits=15,
+            sum_bits=22,
+            layer_counters=32,
+        ),
         # 11 RAMB36 a cluster of the A7-100T's 135.
         ArrayConfig(
             name="arty-a7-100t",
             clusters=12,
+            write_buses=4,
+            act_depth=512,
+            code_depth=2048,
+            table_depth=1024,
+        ),
+        # The same with a controller, which takes more than the twelfth cluster leaves.
+        ArrayConfig(
+            name="arty-a7-100t-soc",
+            clusters=11,
             write_buses=4,
             act_depth=512,
             code_depth=2048,

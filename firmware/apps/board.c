@@ -93,15 +93,13 @@ void board_run(struct board *board, uint32_t first, uint32_t count, struct tally
     tally->comparable = images->expected != NULL;
     for (uint32_t i = first; i < images->count && count; ++i, --count) {
         struct plum_output output = {0};
-        const uint8_t *pixels;
-        plum_error error = plum_image(images, i, &pixels);
-        if (!error && images->pitch <= sizeof board->pixels) {
-            for (uint32_t j = 0; j < images->pitch / 4; ++j) {
-                board->pixels[j] = ((const uint32_t *)pixels)[j];
-            }
-            pixels = (const uint8_t *)board->pixels;
-        }
+        const uint8_t *pixels = (const uint8_t *)board->pixels;
+        const uint32_t begin = soc_ticks(NULL);
+        plum_error error = images->pitch <= sizeof board->pixels
+                               ? plum_image_copy(images, i, board->pixels)
+                               : plum_image(images, i, &pixels);
         if (!error) error = plum_classify(&board->device, pixels, images->pixels, &output);
+        const uint32_t took = soc_ticks(NULL) - begin;
         say("image %u: ", i);
         if (error) {
             ++tally->failed;
@@ -114,7 +112,7 @@ void board_run(struct board *board, uint32_t first, uint32_t count, struct tally
             tally->right += images->labels[i] == output.best;
             say(", label %u", images->labels[i]);
         }
-        say(", cycles %q, crc %x", output.cycles, output.crc);
+        say(", cycles %q of %u, crc %x", output.cycles, took, output.crc);
         if (images->expected) {
             const bool same = images->expected[i] == output.crc;
             tally->expected += same;

@@ -66,10 +66,10 @@ uint32_t plum_io_read(volatile uint32_t *base, uint32_t offset);
 void plum_io_write(volatile uint32_t *base, uint32_t offset, uint32_t value);
 #else
 static inline uint32_t plum_io_read(volatile uint32_t *base, uint32_t offset) {
-    return base[offset / 4];
+    return *(volatile uint32_t *)((volatile uint8_t *)base + offset);
 }
 static inline void plum_io_write(volatile uint32_t *base, uint32_t offset, uint32_t value) {
-    base[offset / 4] = value;
+    *(volatile uint32_t *)((volatile uint8_t *)base + offset) = value;
 }
 #endif
 
@@ -226,6 +226,8 @@ plum_error plum_images_find(struct plum_images *images, const struct plum_slot *
                             const char *name);
 /* The pixels of one image, its checksum checked. */
 plum_error plum_image(const struct plum_images *images, uint32_t index, const uint8_t **pixels);
+/* The same as a copy, which has room for images->pitch bytes: each word is read once. */
+plum_error plum_image_copy(const struct plum_images *images, uint32_t index, uint32_t *copy);
 
 #ifdef __cplusplus
 }

@@ -136,11 +136,26 @@ plum_error plum_images_find(struct plum_images *images, const struct plum_slot *
     return PLUM_OK;
 }
 
+static const uint32_t *image_words(const struct plum_images *images, uint32_t index) {
+    return images->words + (images->words[PLUM_IMAGES__DATA] + index * images->pitch) / 4;
+}
+
 plum_error plum_image(const struct plum_images *images, uint32_t index, const uint8_t **pixels) {
     if (index >= images->count) return PLUM_NOT_FOUND;
-    const uint32_t *words =
-        images->words + (images->words[PLUM_IMAGES__DATA] + index * images->pitch) / 4;
+    const uint32_t *words = image_words(images, index);
     if (plum_crc_words(words, images->pitch / 4) != images->crcs[index]) return PLUM_BAD_CHECKSUM;
     *pixels = (const uint8_t *)words;
     return PLUM_OK;
+}
+
+plum_error plum_image_copy(const struct plum_images *images, uint32_t index, uint32_t *copy) {
+    if (index >= images->count) return PLUM_NOT_FOUND;
+    const uint32_t *words = image_words(images, index);
+    struct plum_crc crc;
+    plum_crc_begin(&crc);
+    for (uint32_t i = 0; i < images->pitch / 4; ++i) {
+        copy[i] = words[i];
+        plum_crc_word(&crc, copy[i]);
+    }
+    return plum_crc_end(&crc) == images->crcs[index] ? PLUM_OK : PLUM_BAD_CHECKSUM;
 }

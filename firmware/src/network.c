@@ -162,70 +162,6 @@ static plum_error do_load(struct plum_device *device, const struct plum_network 
     return plum_crc_end(&crc) == step[PLUM_STEP__CRC] ? PLUM_OK : PLUM_BAD_CHECKSUM;
 }
 
-/* Bytes on their way to a memory, put together to words. */
-struct packer {
-    volatile uint32_t *base;
-    uint32_t offset;      /* of the next word */
-    uint32_t word, shift; /* bytes that wait for more, and how many bits they are */
-};
-
-static void pack_byte(struct packer *packer, uint32_t byte) {
-    packer->word |= byte << packer->shift;
-    packer->shift += 8;
-    if (packer->shift == 32) {
-        plum_io_write(packer->base, packer->offset, packer->word);
-        packer->offset += 4;
-        packer->word = packer->shift = 0;
-    }
-}
-
-/* Whole words, from `bytes` (aligned) or of zeros: most of an image, so this is written for speed. */
-static void pack_words(struct packer *packer, const uint8_t *bytes, uint32_t count) {
-    volatile uint32_t *base = packer->base;
-    uint32_t offset = packer->offset, word = packer->word;
-    const uint32_t shift = packer->shift, back = 31 - shift;
-    packer->offset = offset + 4 * count;
-    for (; count; --count, offset += 4) {
-        uint32_t next = 0;
-        if (bytes) {
-            memcpy(&next, __builtin_assume_aligned(bytes, 4), 4);
-            bytes += 4;
-        }
-        plum_io_write(base, offset, word | next << shift);
-        word = next >> back >> 1;
-    }
-    packer->word = word;
-}
-
-static plum_error do_input(struct plum_device *device, const struct plum_network *network,
-                           const uint32_t *step, const uint8_t *pixels) {
-    const uint32_t *run = network->words + step[PLUM_STEP__DATA] / 4;
-    struct packer packer = {.base = device->base};
-    const plum_error error =
-        plum_begin_write(device, PLUM_SPACE_ACTIVATION, step[PLUM_STEP__TARGETS],
-                         step[PLUM_STEP__ADDRESS], step[PLUM_STEP__BYTES] / 4, &packer.offset);
-    if (error) return error;
-    for (uint32_t count = step[PLUM_STEP__COUNT]; count; --count, run += PLUM_RUN__WORDS) {
-        const uint32_t first = run[PLUM_RUN__FIRST], stride = run[PLUM_RUN__STRIDE];
-        const bool zeros = first == PLUM_ZEROS;
-        uint32_t left = run[PLUM_RUN__LENGTH], place = first;
-        if (zeros) {
-            pack_words(&packer, NULL, left / 4);
-            for (left %= 4; left; --left) pack_byte(&packer, 0);
-        } else if (stride == 1) {
-            for (; left && (uintptr_t)(pixels + place) % 4; --left) {
-                pack_byte(&packer, pixels[place++]);
-            }
-            pack_words(&packer, pixels + place, left / 4);
-            place += left / 4 * 4;
-            for (left %= 4; left; --left) pack_byte(&packer, pixels[place++]);
-        } else {
-            for (; left; --left, place += stride) pack_byte(&packer, pixels[place]);
-        }
-    }
-    return PLUM_OK;
-}
-
 /* Words on their way to the output. */
 struct sink {
     struct plum_output *output;
@@ -241,11 +177,17 @@ static void give_word(struct sink *sink, uint32_t word) {
 }
 
 static plum_error do_results(struct plum_device *device, const uint32_t *step, struct sink *sink) {
-    for (uint32_t i = 0; i < step[PLUM_STEP__COUNT]; ++i) {
-        uint32_t word;
-        const plum_error error =
-            plum_read(device, PLUM_SPACE_RESULT, 0, step[PLUM_STEP__ADDRESS] + i, &word, 1);
-        if (error) return error;
+    enum { BLOCK = 8 };
+    const uint32_t count = step[PLUM_STEP__COUNT];
+    uint32_t words[BLOCK];
+    for (uint32_t i = 0; i < count; ++i) {
+        if (i % BLOCK == 0) {
+            const uint32_t left = count - i, block = left < BLOCK ? left : BLOCK;
+            const plum_error error = plum_read(device, PLUM_SPACE_RESULT, 0,
+                                               step[PLUM_STEP__ADDRESS] + i, words, block);
+            if (error) return error;
+        }
+        const uint32_t word = words[i % BLOCK];
         if (i == 0 || (int32_t)word > sink->best) {
             sink->best = (int32_t)word;
             sink->output->best = i;
@@ -331,7 +273,7 @@ plum_error plum_classify(struct plum_device *device, const uint8_t *pixels, uint
         }
         switch (kind) {
         case PLUM_STEP_LOAD: error = do_load(device, network, step); break;
-        case PLUM_STEP_INPUT: error = do_input(device, network, step, pixels); break;
+        case PLUM_STEP_INPUT: error = plum_send_image(device, network, step, pixels); break;
         case PLUM_STEP_RUN:
             error = plum_run(device, step[PLUM_STEP__ADDRESS], step[PLUM_STEP__COUNT],
                              &output->cycles);

@@ -9,6 +9,7 @@ ARTY = Board(
     family=XC7,
     platform="amaranth_boards.arty_a7:ArtyA7_35Platform",
     array="arty-a7-35t",
+    soc_array="arty-a7-35t-soc",
     oscillator_hz=100_000_000,
     clock_hz=100_000_000,
     baud=1_000_000,

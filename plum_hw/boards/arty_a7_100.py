@@ -9,6 +9,7 @@ ARTY_A7_100 = Board(
     family=XC7,
     platform="amaranth_boards.arty_a7:ArtyA7_100Platform",
     array="arty-a7-100t",
+    soc_array="arty-a7-100t-soc",
     oscillator_hz=100_000_000,
     clock_hz=100_000_000,
     baud=1_000_000,

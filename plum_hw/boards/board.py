@@ -82,6 +82,7 @@ class Board:
     family : of that FPGA
     platform : "module:Class" of the Amaranth platform
     array : name of the array preset that is built unless the user names another
+    soc_array : the same with a controller beside the array; `array` where it leaves room for that
     oscillator_hz : frequency of the platform's default clock
     clock_hz : frequency of the array; a PLL makes it where it is not the oscillator's
     baud : rate of the serial link
@@ -108,6 +109,7 @@ class Board:
     baud: int
     capacity: Capacity
     loader: str
+    soc_array: str = ""
     network: str = "fashion"
     reset: tuple[str, int] | None = None
     leds: tuple[tuple[str, int], ...] = (("led", 0), ("led", 1), ("led", 2))
@@ -116,6 +118,10 @@ class Board:
     place_options: tuple[str, ...] = ()
     pack_options: tuple[str, ...] = ()
     synthesis_options: tuple[str, ...] = ()
+
+    def preset_name(self, *, soc: bool) -> str:
+        """The array preset that is built unless the user names another; ``soc``: --soc."""
+        return (soc and self.soc_array) or self.array
 
     def make_platform(self) -> Any:
         """An instance of the Amaranth platform (imports amaranth-boards)."""

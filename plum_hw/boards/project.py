@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from plum_hw.boards.board import XC7, Board
+from plum_hw.boards.soc_top import SocTop
 from plum_hw.boards.top import BoardTop
 from plum_hw.config import ArrayConfig
 
@@ -31,8 +32,10 @@ def make_project(
         # Windows scripts, which run other tools than ours, and a second text of the design.
         if not file.endswith(".bat") and (debug or not file.endswith(".debug.v"))
     }
-    if board.family is XC7 and isinstance(top, BoardTop):
+    if board.family is XC7 and isinstance(top, BoardTop | SocTop):
         files[f"{name}.xdc"] += false_paths(*top.asynchronous_ports())
+    if board.family is XC7 and isinstance(top, SocTop):
+        files[f"{name}.xdc"] += longest_delays(*top.delayed_ports())
     return files
 
 
@@ -41,6 +44,20 @@ def false_paths(inputs: list[str], outputs: list[str]) -> str:
     lines = [f"set_false_path -from [get_ports {{{port}}}]" for port in inputs]
     lines += [f"set_false_path -to [get_ports {{{port}}}]" for port in outputs]
     return "\n".join(["", *lines, ""])
+
+
+def longest_delays(inputs: dict[str, float], outputs: dict[str, float]) -> str:
+    """XDC for ports whose timing the protocol on them gives: nanoseconds between port and register.
+
+    Clocks are left out of the sum: a port's registers all have the same.
+    """
+    bound = "set_max_delay -datapath_only"
+    lines = [f"{bound} -from [get_ports {{{port}}}] {ns:g}" for port, ns in inputs.items()]
+    lines += [
+        f"{bound} -from [all_clocks] -to [get_ports {{{port}}}] {ns:g}"
+        for port, ns in outputs.items()
+    ]
+    return "\n".join([*lines, ""])
 
 
 def design_verilog(board: Board, config: ArrayConfig, name: str, top: Any = None) -> str:

@@ -20,6 +20,15 @@ _MOST_BUTTONS = 4
 #: Names that platforms have for a flash with one data line each way, and for its buttons.
 _FLASHES = ("spi_flash_1x", "spi_flash")
 _BUTTONS = ("button", "button_fire")
+#: Lines of a flash that keep one level here.
+_IDLE = ("wp", "hold")
+#: Most that the flash's clock is given: what flashes of common boards read at.
+_FLASH_HZ = 50_000_000
+#: From the clock's fall at the flash to its answer, and a nanosecond for the board.
+#: Ref: Infineon S25FL128S data sheet, tV at 30 pF: 8 ns; Micron N25Q128A, tCLQV: 7 ns.
+_FLASH_NANOSECONDS = 9.0
+#: Of what is left; output buffers are slower than those of inputs.
+_OUT_SHARE = 0.6
 
 
 def _has(platform: Any, name: str, number: int) -> bool:
@@ -34,6 +43,17 @@ def _resources(platform: Any, names: tuple[str, ...], most: int) -> list[tuple[s
     """Those that a platform has, at most so many."""
     found = [(name, n) for name in names for n in range(most) if _has(platform, name, n)]
     return found[:most]
+
+
+def _flash_lines(platform: Any) -> tuple[tuple[str, int], list[str]]:
+    """The flash's resource, and the names of its lines."""
+    flash = _resources(platform, _FLASHES, 1)[0]
+    return flash, [io.name for io in platform.lookup(*flash).ios if hasattr(io, "ios")]
+
+
+def _port(resource: tuple[str, int], line: str = "") -> str:
+    """What the top calls the port of a resource, or of one of its lines."""
+    return "__".join(["{}_{}".format(*resource), *([line] if line else []), "io"])
 
 
 def _buttons(board: Board, platform: Any) -> list[tuple[str, int]]:
@@ -60,6 +80,7 @@ def controller_for(board: Board) -> ControllerConfig:
         baud=board.baud,
         leds=len(_resources(platform, ("led",), _MOST_LEDS)),
         buttons=len(_buttons(board, platform)),
+        flash_half_period=-(-board.clock_hz // (2 * _FLASH_HZ)),
     )
 
 
@@ -86,6 +107,35 @@ class SocTop(Elaboratable):
         self.controller = controller
         self.firmware = firmware
 
+    def asynchronous_ports(self) -> tuple[list[str], list[str]]:
+        """Inputs and outputs that have no timing to the clock, by the names of the top's ports.
+
+        The inputs are synchronised where they come in. Of the flash they are the lines that keep
+        one level; `delayed_ports` has the others.
+        """
+        platform = self.board.make_platform()
+        inputs = ["uart_0__rx__io", *map(_port, _buttons(self.board, platform))]
+        if self.board.reset is not None:
+            inputs.append(_port(self.board.reset))
+        lights = _resources(platform, ("led",), _MOST_LEDS)
+        flash, parts = _flash_lines(platform)
+        idle = [f"{_port(flash, part)}" for part in _IDLE if part in parts]
+        return inputs, ["uart_0__tx__io", *map(_port, lights), *idle]
+
+    def delayed_ports(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Inputs and outputs of the flash, and nanoseconds that they may take inside the chip.
+
+        From the register of the flash's clock, as it falls, to that of the answer a period of that
+        clock may pass, of which the flash takes `_FLASH_NANOSECONDS`.
+        """
+        controller = self.controller
+        period = 2e9 * controller.flash_half_period / controller.clock_hz
+        out = round((period - _FLASH_NANOSECONDS) * _OUT_SHARE, 2)
+        back = round(period - _FLASH_NANOSECONDS - out, 2)
+        flash, parts = _flash_lines(self.board.make_platform())
+        outputs = [part for part in ("cs", "copi", "clk") if part in parts]
+        return {_port(flash, "cipo"): back}, {_port(flash, part): out for part in outputs}
+
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         if self.board.family is not XC7:
@@ -98,7 +148,7 @@ class SocTop(Elaboratable):
             m.submodules[f"{name}_buffer"] = made = io.Buffer(direction, port)
             return made.o if direction == "o" else made.i
 
-        uart = platform.request("uart", 0, dir={"rx": "-", "tx": "-"})
+        uart = platform.request("uart", 0, dir="-")
         m.d.comb += [
             soc.rx.eq(buffer("i", uart.rx, "rx")),
             buffer("o", uart.tx, "tx").eq(soc.tx),
@@ -116,16 +166,15 @@ class SocTop(Elaboratable):
         return m
 
     def _flash(self, m: Module, platform: Any, soc: Soc, buffer: Any) -> None:
-        name, number = _resources(platform, _FLASHES, 1)[0]
-        parts = [io.name for io in platform.lookup(name, number).ios if hasattr(io, "ios")]
-        pins = platform.request(name, number, dir=dict.fromkeys(parts, "-"))
+        flash, parts = _flash_lines(platform)
+        pins = platform.request(*flash, dir="-")
         m.d.comb += [
             # Active low, which the port knows.
             buffer("o", pins.cs, "flash_cs").eq(~soc.flash.cs_n),
             buffer("o", pins.copi, "flash_copi").eq(soc.flash.copi),
             soc.flash.cipo.eq(buffer("i", pins.cipo, "flash_cipo")),
         ]
-        for idle in ("wp", "hold"):
+        for idle in _IDLE:
             if idle in parts:
                 m.d.comb += buffer("o", getattr(pins, idle), f"flash_{idle}").eq(0)
         if "clk" in parts and self.board.family.name != "ecp5":

@@ -33,8 +33,8 @@ from plum_hw.soc.simulator import PROMPT, SIMULATED, SimulatedSoc
 #: Longest time without a line from the simulated board.
 _LINE_SECONDS = 600.0
 _IMAGE = re.compile(
-    r"image (\d+): class (\d+) (.*?)(?:, label (\d+))?, cycles (\d+), crc ([0-9a-f]{8})"
-    r"(| as expected| NOT AS EXPECTED)"
+    r"image (\d+): class (\d+) (.*?)(?:, label (\d+))?, cycles (\d+)(?: of (\d+))?, "
+    r"crc ([0-9a-f]{8})(| as expected| NOT AS EXPECTED)"
 )
 
 
@@ -179,7 +179,8 @@ class SocImage:
     label: int | None
     output: int
     name: str
-    cycles: int
+    cycles: int  # of the array
+    total: int | None  # from the first word of the image to the output; None where it is not said
     crc: int
     as_expected: bool | None
 
@@ -189,13 +190,14 @@ class SocImage:
         found = _IMAGE.fullmatch(line)
         if found is None:
             return None
-        number, output, name, label, cycles, crc, said = found.groups()
+        number, output, name, label, cycles, total, crc, said = found.groups()
         return cls(
             image=int(number),
             label=None if label is None else int(label),
             output=int(output),
             name=name.strip(),
             cycles=int(cycles),
+            total=None if total is None else int(total),
             crc=int(crc, 16),
             as_expected=None if not said else said == " as expected",
         )

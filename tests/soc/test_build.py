@@ -12,7 +12,7 @@ from plum_hw.boards.soc_top import SocTop, controller_for
 from plum_hw.build import DESIGN, _verilog
 from plum_hw.config import preset
 from plum_hw.errors import ConfigError
-from plum_hw.gateware.soc.memories import Rom
+from plum_hw.gateware.soc.memories import rom_words
 from plum_hw.soc.firmware import Firmware
 
 TINY = preset("tiny")
@@ -70,6 +70,35 @@ def test_with_soc_it_is(arty_soc):
         assert f"LOC {pin} " in pins, pin
 
 
+def test_no_port_of_the_arty_is_left_without_a_constraint(arty_soc):
+    """Each is the clock's, declared asynchronous, or bounded by what the flash needs; and once."""
+    pins = arty_soc[f"{DESIGN}.xdc"]
+    ports = re.findall(r'set_property LOC \w+ \[get_ports "(.*?)"', pins)
+    free = re.findall(r"^set_false_path -(?:from|to) \[get_ports \{(.*?)\}\]$", pins, re.M)
+    bounded = re.findall(
+        r"^set_max_delay -datapath_only .*\[get_ports \{(.*?)\}\] ([\d.]+)$", pins, re.M
+    )
+    assert sorted(ports) == sorted(["clk100_0__io", *free, *(port for port, _ in bounded)])
+    flash = {port.removeprefix("spi_flash_1x_0__").removesuffix("__io"): ns for port, ns in bounded}
+    # There and back, with the flash's own 9 ns, in a period of its clock: two of 10 ns.
+    there = {float(flash.pop(line)) for line in ("cs", "copi", "clk")}
+    assert len(there) == 1
+    assert flash.keys() == {"cipo"}
+    assert there.pop() + float(flash["cipo"]) + 9 == pytest.approx(20)
+    inputs = set(re.findall(r"^set_false_path -from \[get_ports \{(.*?)\}\]$", pins, re.M))
+    assert inputs == {"uart_0__rx__io", "rst_0__io", *(f"button_{n}__io" for n in range(4))}
+
+
+def test_asynchronous_inputs_are_synchronised(arty_soc):
+    """Amaranth's synchronisers have an attribute for which its script declares false paths."""
+    text = arty_soc[f"{DESIGN}.v"]
+    assert "amaranth.vivado.false_path" in arty_soc[f"{DESIGN}.tcl"]
+    # A bit of the serial line and one of each of the four buttons.
+    declared = r'amaranth\.vivado\.false_path  = "TRUE" \*\)\s*reg (?:\[(\d+):0\] )?'
+    stages = re.findall(declared, text)
+    assert sorted(int(top or 0) + 1 for top in stages) == [1, 4]
+
+
 def test_flash_of_an_ecp5_has_the_clock_of_the_configuration(firmware):
     files = project("ulx3s-85f", firmware.image)
     assert "USRMCLK" in files[f"{DESIGN}.il"]
@@ -79,11 +108,11 @@ def test_flash_of_an_ecp5_has_the_clock_of_the_configuration(firmware):
 
 
 def test_rom_holds_the_firmware(firmware):
-    words = Rom(firmware.image, 16384).memory_data.init
-    image = b"".join(int(word).to_bytes(4, "little") for word in words)
+    words = rom_words(firmware.image, 16384)
+    image = b"".join(word.to_bytes(4, "little") for word in words)
     assert image == firmware.image.ljust(16384, b"\0")
     with pytest.raises(ValueError, match="does not fit 1024"):
-        Rom(firmware.image, 1024)
+        rom_words(firmware.image, 1024)
 
 
 def test_controller_is_as_the_board_has_it():

@@ -15,7 +15,7 @@ from amaranth.sim import Simulator
 from plum_host import registers as accessors
 from plum_hw.config import preset
 from plum_hw.gateware.soc.accelerator_port import AcceleratorPort
-from plum_hw.gateware.soc.bus import Interconnect
+from plum_hw.gateware.soc.bus import Interconnect, tag_of
 from plum_hw.gateware.soc.flash_reader import FAST_READ, FlashReader
 from plum_hw.gateware.soc.memories import Ram
 from plum_hw.gateware.soc.peripherals import Checksum, SerialPort, Timer
@@ -358,7 +358,7 @@ def test_access_to_nothing_is_answered_with_zero_and_told():
 def test_ranges_that_cannot_be_decoded():
     for base, size in ((0x10, 0x20), (0, 0x30)):
         with pytest.raises(ValueError, match="cannot be decoded"):
-            Interconnect([(base, size)])
+            tag_of(base, size)
 
 
 # --- accelerator

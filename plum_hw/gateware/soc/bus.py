@@ -24,6 +24,17 @@ BusPort = wiring.Signature(
 )
 
 
+def tag_of(base: int, size: int) -> tuple[int, int]:
+    """Where the address bits that a range has in common begin, and what they are.
+
+    Raises `ValueError` for a range that is not as `Interconnect` wants it.
+    """
+    if size & (size - 1) or base % size:
+        raise ValueError(f"a range of {size} bytes from {base:#x} on cannot be decoded")
+    low = (size - 1).bit_length()
+    return low, base >> low
+
+
 class Interconnect(wiring.Component):
     """Hands each access to the part of the bus whose range its address is in.
 
@@ -39,14 +50,11 @@ class Interconnect(wiring.Component):
     """
 
     def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
-        self._ranges = list(ranges)
-        for base, size in self._ranges:
-            if size & (size - 1) or base % size:
-                raise ValueError(f"a range of {size} bytes from {base:#x} on cannot be decoded")
+        self._tags = [tag_of(base, size) for base, size in ranges]
         super().__init__(
             {
                 "bus": In(BusPort),
-                "parts": Out(BusPort).array(len(self._ranges)),
+                "parts": Out(BusPort).array(len(self._tags)),
                 "unmapped": Out(1),
             }
         )
@@ -56,9 +64,8 @@ class Interconnect(wiring.Component):
         bus = self.bus
         missed = Signal()
         hits = []
-        for (base, size), part in zip(self._ranges, self.parts, strict=True):
-            low = (size - 1).bit_length()
-            hit = bus.address[low:] == base >> low
+        for (low, tag), part in zip(self._tags, self.parts, strict=True):
+            hit = bus.address[low:] == tag
             hits.append(hit)
             m.d.comb += [
                 part.valid.eq(bus.valid & hit),

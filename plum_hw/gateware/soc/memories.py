@@ -34,6 +34,14 @@ class RomReader(wiring.Component):
         return m
 
 
+def rom_words(firmware: bytes, size: int) -> list[int]:
+    """The words of a ROM of `size` bytes. Raises `ValueError` where the firmware does not fit."""
+    if len(firmware) > size:
+        raise ValueError(f"firmware of {len(firmware)} bytes does not fit {size}")
+    whole = firmware.ljust(size, b"\0")
+    return [int.from_bytes(whole[i : i + 4], "little") for i in range(0, size, 4)]
+
+
 class Rom(wiring.Component):
     """Firmware in block RAM.
 
@@ -48,10 +56,7 @@ class Rom(wiring.Component):
     """
 
     def __init__(self, firmware: bytes, size: int) -> None:
-        if len(firmware) > size:
-            raise ValueError(f"firmware of {len(firmware)} bytes does not fit {size}")
-        whole = firmware.ljust(size, b"\0")
-        words = [int.from_bytes(whole[i : i + 4], "little") for i in range(0, size, 4)]
+        words = rom_words(firmware, size)
         self.memory_data = memory.MemoryData(shape=32, depth=size // 4, init=words)
         super().__init__({"rom": In(RomPort)})
 
