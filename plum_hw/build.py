@@ -22,16 +22,12 @@ from plum_hw import console
 from plum_hw.boards import Board
 from plum_hw.boards import board as find_board
 from plum_hw.boards.board import XC7
-from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import ArrayConfig, preset
-from plum_hw.demo import shipped
 from plum_hw.errors import BuildError, ConfigError
 from plum_hw.flow.families import Resources, placed_resources
 from plum_hw.flow.nextpnr import PLACE_SECONDS, Design, Placed, place
-from plum_hw.flow.timing import PlacedReport
 from plum_hw.flow.vivado import run_vivado
-from plum_hw.ir import load_network
-from plum_hw.report.build import print_report
+from plum_hw.report.build import BuildReport, print_report
 from plum_hw.report.resources import CLUSTER, synthesise
 from plum_hw.soc.firmware import App, Firmware, build_firmware
 from plum_hw.tools import ToolMissing, tool_path, tool_version
@@ -43,98 +39,6 @@ _BLOCK = re.compile(
     r"line|accelerator\.(link|device\.\w+)|device\.\w+|accelerator|processor|rom|ram|flash|serial|"
     rf"timer|checksum|system|{CLUSTER}(\.\w+)?"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildReport:
-    """What a build made and measured.
-
-    resources : of the placed design, else by open synthesis
-    blocks : of the modules by themselves, by open synthesis; empty where they were not asked for
-    placed : what place and route says; None where there was none
-    seed : of place and route
-    versions : of the tools that made it
-    firmware : of the controller; None where there is none
-    """
-
-    board: Board
-    config: ArrayConfig
-    folder: Path
-    resources: Resources
-    blocks: dict[str, Resources]
-    fmax_mhz: float | None
-    bitstream: Path | None
-    placed: PlacedReport | None
-    seed: int | None
-    versions: dict[str, str | None]
-    firmware: Firmware | None = None
-
-    @property
-    def fullest(self) -> tuple[str, float]:
-        """The kind of resource that is nearest to its end, and the share that is used."""
-        have, used = self.board.capacity.as_dict(), self.resources.as_dict()
-        kind = max(used, key=lambda name: used[name] / have[name])
-        return kind, used[kind] / have[kind]
-
-    def as_dict(self) -> dict[str, Any]:
-        kind, share = self.fullest
-        units = dict(zip(("lut", "ff", "ram", "dsp"), self.board.family.units, strict=True))
-        critical = None if self.placed is None else self.placed.critical
-        return {
-            "board": self.board.name,
-            "title": self.board.title,
-            "part": self.board.part,
-            "array": self.config.name,
-            "digest": self.config.digest,
-            "clusters": self.config.clusters,
-            "lanes": self.config.lanes,
-            "clock_mhz": self.board.clock_hz / 1e6,
-            "fmax_mhz": self.fmax_mhz,
-            "resources": self.resources.as_dict(),
-            "capacity": self.board.capacity.as_dict(),
-            "units": units,
-            "blocks": {name: cost.as_dict() for name, cost in self.blocks.items()},
-            "resources_from": (
-                "open synthesis (Yosys), not placed and routed"
-                if self.placed is None
-                else "placed and routed design (nextpnr)"
-            ),
-            "bound": {
-                "resource": kind,
-                "share": round(share, 3),
-                "critical_path": None if critical is None else critical.text,
-            },
-            "placed": None if self.placed is None else self.placed.as_dict(),
-            "seed": self.seed,
-            "tools": self.versions,
-            "demo": demo_report(self.board, self.config),
-            "bitstream": None if self.bitstream is None else str(self.bitstream),
-            "project": str(self.folder),
-            "soc": None
-            if self.firmware is None
-            else {
-                "app": self.firmware.app,
-                "text": self.firmware.text,
-                "bss": self.firmware.bss,
-            },
-        }
-
-
-def demo_report(board: Board, config: ArrayConfig) -> dict[str, Any]:
-    """Cycles and frames a second of the board's demo network on an array; None where it does not
-    run there.
-
-    The frames are those of the array at the board's clock, without the link.
-    """
-    network = load_network(shipped(f"{board.network}.qnet"))
-    cycles = None
-    if not check_network(network, config):
-        cycles = compile_network(network, config).manifest["predicted_cycles"]
-    return {
-        "network": network.name,
-        "cycles": cycles,
-        "frames_per_second": None if cycles is None else round(board.clock_hz / cycles, 1),
-    }
 
 
 @dataclass(frozen=True, kw_only=True)
