@@ -67,17 +67,22 @@ def record(name: str, array: str, options: PlaceOptions) -> None:
     board = find_board(name)
     config = preset(array or board.preset_name(soc=True))
     pair = {}
-    with console.Activity() as activity:
-        for kind, soc in (("without", None), ("with", App.STANDALONE)):
+    for kind, soc in (("without", None), ("with", App.STANDALONE)):
+        title = f"{board.name}, {kind} a controller"
+        with console.Activity() as activity:
+
+            def show(text: str, title: str = title, activity: Any = activity) -> None:
+                activity.step(f"{title}: {text}")
+
             report = build(
                 board,
                 config,
                 ROOT / "build" / f"{board.name}-{config.name}-{kind}",
                 options=options,
                 soc=soc,
-                progress=lambda text, kind=kind: activity.step(f"{board.name} {kind}: {text}"),
+                progress=show,
             )
-            pair[kind] = kept(report.as_dict())
+        pair[kind] = kept(report.as_dict())
     STORED.mkdir(parents=True, exist_ok=True)
     target = STORED / f"{board.name}-{config.name}.json"
     target.write_text(json.dumps(pair, indent=2) + "\n")

@@ -203,6 +203,12 @@ static void every_damage_is_noticed(void) {
         if (!error) error = plum_image(&bench.images, 0, &pixels);
         if (!error) error = plum_image(&bench.images, 1, &pixels);
         CHECK(error != PLUM_OK);
+        uint32_t copy[4];
+        error = find();
+        if (!error) error = plum_load(&bench.device, &bench.network);
+        if (!error) error = plum_image_copy(&bench.images, 0, copy);
+        if (!error) error = plum_image_copy(&bench.images, 1, copy);
+        CHECK(error != PLUM_OK);
         bench.built.words[i] ^= 0x10000u;
     }
     CHECK(find() == PLUM_OK);
@@ -368,6 +374,11 @@ static void classifies(void) {
     }
     CHECK(plum_image(&bench.images, 1, &pixels) == PLUM_OK && pixels[0] == 41);
     CHECK(plum_image(&bench.images, 2, &pixels) == PLUM_NOT_FOUND);
+    uint32_t copy[4];
+    CHECK(bench.images.pitch == sizeof copy);
+    CHECK(plum_image_copy(&bench.images, 1, copy) == PLUM_OK);
+    CHECK(memcmp(copy, pixels, sizeof copy) == 0);
+    CHECK(plum_image_copy(&bench.images, 2, copy) == PLUM_NOT_FOUND);
     CHECK(plum_classify(&bench.device, pixels, 15, &output) == PLUM_OK);
     const uint8_t sent[16] = {41, 43, 45, 47, 49, 51, 53, 55, 0, 54, 52, 50, 48, 46, 44, 42};
     for (uint32_t cluster = 0; cluster < 2; ++cluster) {

@@ -67,6 +67,16 @@ def test_driver_tests_find_a_planted_fault(unit):
     assert "runs FAILED" in done.stdout
 
 
+def test_images_are_sent_by_any_map(tmp_path):
+    """Whole words wherever there are some, against byte after byte; and that a wrong one is seen."""
+    send = compile_native(tmp_path / "send", "send.c", "model.c")
+    for seed in (1, 20260915):
+        done = run(send, seed)
+        assert done.stdout == "20000 maps passed\n", f"seed {seed}: {done.stdout}{done.stderr}"
+    done = run(send, 1, "plant")
+    assert (done.returncode, done.stdout[:12]) == (1, "map 77: byte")
+
+
 def test_inputs_of_the_fuzzer(tmp_path):
     """What libFuzzer kept of ten minutes: each covers something that no other does."""
     replay = compile_native(tmp_path / "replay", "fuzz.c", "model.c", flags=("-DREPLAY",))
