@@ -181,13 +181,14 @@ app.command("doctor")(doctor_command)
 @app.command("train", add_help_option=False, context_settings=_PASS_ON)
 def train_command(context: typer.Context) -> None:
     """Train networks for the array (`python -m plum_models.train`; needs the extra `train`)."""
+    remedy = "pip install 'plum-hw[train]', or ./plum.sh setup"
+    found = list(entry_points(group="plum_hw.commands", name="train"))
+    if not found:
+        raise BuildError(f"plum train is not part of this installation; {remedy}")
     try:
-        (train,) = entry_points(group="plum_hw.commands", name="train")
-        function = train.load()
-    except (ImportError, ValueError) as error:
-        raise BuildError(
-            f"plum train needs PyTorch ({error}): pip install 'plum-hw[train]', or ./plum.sh setup"
-        ) from None
+        function = found[0].load()
+    except ImportError as error:
+        raise BuildError(f"plum train needs PyTorch: {error}; {remedy}") from None
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     command.command()(function)
     typer.main.get_command(command).main(context.args, prog_name="plum train")

@@ -7,6 +7,7 @@
 #define PLUM_MAX_HEADER_BYTES 1048576u
 #define PLUM_NAME_BYTES 32u
 #define PLUM_ZEROS 0xffffffffu
+#define PLUM_PLACE_BITS 24u
 #define PLUM_SLOT_MAGIC 0x4c534c50u
 #define PLUM_NETWORK_MAGIC 0x544e4c50u
 #define PLUM_IMAGES_MAGIC 0x4d494c50u
@@ -75,7 +76,7 @@
 
 /* Bytes that are a step apart in their source: the compact form of a map of places. By index of the word. */
 #define PLUM_RUN__LENGTH 0u /* bytes */
-#define PLUM_RUN__FIRST 1u /* place of the first one; 0xFFFFFFFF: all are zero */
+#define PLUM_RUN__FIRST 1u /* place of the first one, and from bit 24 on zeros behind; all 1: all zeros */
 #define PLUM_RUN__STRIDE 2u /* from one to the next, two's complement */
 #define PLUM_RUN__WORDS 3u
 

@@ -23,6 +23,14 @@ plum_error plum_check_header(const uint32_t *words, uint32_t bytes, uint32_t mag
 plum_error plum_begin_write(struct plum_device *device, uint32_t space, uint32_t targets,
                             uint32_t address, uint32_t count, uint32_t *offset);
 
+/* Of a run that is not all zeros: the place of its first byte, and how many zeros follow it. */
+static inline uint32_t plum_place(const uint32_t *run) {
+    return run[PLUM_RUN__FIRST] & ((1u << PLUM_PLACE_BITS) - 1);
+}
+static inline uint32_t plum_zeros(const uint32_t *run) {
+    return run[PLUM_RUN__FIRST] >> PLUM_PLACE_BITS;
+}
+
 /* Send what a step INPUT, checked before, says of an image. */
 plum_error plum_send_image(struct plum_device *device, const struct plum_network *network,
                            const uint32_t *step, const uint8_t *pixels);

@@ -20,7 +20,10 @@ static bool good_runs(const uint32_t *words, const uint32_t *step, uint32_t end,
         if (length == 0 || length > total - sum) return false;
         sum += length;
         if (run[PLUM_RUN__FIRST] == PLUM_ZEROS) continue;
-        const int64_t first = run[PLUM_RUN__FIRST];
+        const uint32_t zeros = plum_zeros(run);
+        if (zeros > total - sum) return false;
+        sum += zeros;
+        const int64_t first = plum_place(run);
         const int64_t last = first + (int64_t)(int32_t)run[PLUM_RUN__STRIDE] * (length - 1);
         if ((uint64_t)first >= places || last < 0 || (uint64_t)last >= places) return false;
     }
@@ -205,11 +208,13 @@ static plum_error do_gather(struct plum_device *device, const struct plum_networ
     uint32_t read = UINT32_MAX; /* which word the two halves are of */
     uint32_t halves[2] = {0, 0};
     for (uint32_t i = 0; i < step[PLUM_STEP__COUNT]; ++i, run += PLUM_RUN__WORDS) {
-        const bool zeros = run[PLUM_RUN__FIRST] == PLUM_ZEROS;
-        uint32_t place = run[PLUM_RUN__FIRST];
-        for (uint32_t left = run[PLUM_RUN__LENGTH]; left;
-             --left, place += run[PLUM_RUN__STRIDE]) {
-            if (!zeros) {
+        uint32_t zeros = run[PLUM_RUN__LENGTH], left = zeros, place = plum_place(run);
+        if (run[PLUM_RUN__FIRST] != PLUM_ZEROS) {
+            zeros = plum_zeros(run);
+            left += zeros;
+        }
+        for (; left; --left, place += run[PLUM_RUN__STRIDE]) {
+            if (left > zeros) {
                 if (place / 8 != read) {
                     const uint32_t address = step[PLUM_STEP__ADDRESS] + place / 8;
                     const plum_error error =

@@ -31,12 +31,15 @@ static uint32_t draw_run(uint32_t *run, uint32_t most, const uint8_t *pixels, ui
     const int32_t stride = kind == 1 ? (int32_t)draw(7) - 3 : 1;
     int32_t place = (int32_t)draw(PIXELS);
     const int32_t first = place;
-    uint32_t made = 0;
+    uint32_t made = 0, zeros = 0;
     for (; made < length && place >= 0 && place < PIXELS; place += stride) {
         sent[made++] = pixels[place];
     }
-    memcpy(run, (uint32_t[]){made, (uint32_t)first, (uint32_t)stride}, 4 * PLUM_RUN__WORDS);
-    return made;
+    if (most > made && draw(2)) zeros = 1 + draw(most - made < 11 ? most - made : 11);
+    memset(sent + made, 0, zeros);
+    memcpy(run, (uint32_t[]){made, (uint32_t)first | zeros << PLUM_PLACE_BITS, (uint32_t)stride},
+           4 * PLUM_RUN__WORDS);
+    return made + zeros;
 }
 
 int main(int count, char **words) {

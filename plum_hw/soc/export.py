@@ -81,6 +81,7 @@ def format_header() -> str:
         _define("PLUM_MAX_HEADER_BYTES", image.MAX_HEADER_BYTES),
         _define("PLUM_NAME_BYTES", image.NAME_BYTES),
         _define("PLUM_ZEROS", image.ZEROS, digits=8),
+        _define("PLUM_PLACE_BITS", image.PLACE_BITS),
         _define("PLUM_SLOT_MAGIC", image.SLOT_MAGIC, digits=8),
         _define("PLUM_NETWORK_MAGIC", image.NETWORK_MAGIC, digits=8),
         _define("PLUM_IMAGES_MAGIC", image.IMAGES_MAGIC, digits=8),

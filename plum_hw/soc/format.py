@@ -26,6 +26,10 @@ MAX_HEADER_BYTES = 1 << 20
 NAME_BYTES = 32
 #: `RUN.FIRST` of bytes that are zero.
 ZEROS = 0xFFFF_FFFF
+#: Bits of RUN.FIRST that are the place; above them is the number of zeros that follow the run.
+PLACE_BITS = 24
+#: Most zeros that can: so that no run's first word is `ZEROS`.
+MAX_FOLLOWING = 254
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ RUN = Record(
     "Bytes that are a step apart in their source: the compact form of a map of places.",
     (
         ("LENGTH", 1, "bytes"),
-        ("FIRST", 1, "place of the first one; 0xFFFFFFFF: all are zero"),
+        ("FIRST", 1, "place of the first one, and from bit 24 on zeros behind; all 1: all zeros"),
         ("STRIDE", 1, "from one to the next, two's complement"),
     ),
 )

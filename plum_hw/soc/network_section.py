@@ -13,8 +13,10 @@ from plum_host.protocol import Space
 from plum_hw.errors import BundleError
 from plum_hw.soc.format import (
     FORMAT_VERSION,
+    MAX_FOLLOWING,
     NETWORK,
     NETWORK_MAGIC,
+    PLACE_BITS,
     RUN,
     STEP,
     ZEROS,
@@ -52,6 +54,18 @@ def runs(places: npt.NDArray[np.integer]) -> list[tuple[int, int, int]]:
     return found
 
 
+def run_words(items: Sequence[tuple[int, int, int]]) -> list[int]:
+    """Runs as firmware reads them: a few zeros behind a run are part of it."""
+    words: list[int] = []
+    for length, first, stride in items:
+        before = words[1 - RUN.words] if words else ZEROS
+        if first == ZEROS and length <= MAX_FOLLOWING and not before >> PLACE_BITS:
+            words[1 - RUN.words] |= length << PLACE_BITS
+        else:
+            words += RUN.pack(length=length, first=first, stride=stride & _WORD)
+    return words
+
+
 class _NetworkSection:
     """Lays a network's section out: steps first, whose places in the data are known only later."""
 
@@ -87,17 +101,16 @@ class _NetworkSection:
         self, kind: StepKind, targets: int, address: int, places: npt.NDArray[np.integer]
     ) -> None:
         """Move bytes by a map of their places."""
-        items = runs(places)
+        words = run_words(runs(places))
         self.add(
             kind,
             targets=targets,
             address=address,
-            count=len(items),
+            count=len(words) // RUN.words,
             bytes=len(places),
             data=4 * len(self.runs),
         )
-        for length, first, stride in items:
-            self.runs += RUN.pack(length=length, first=first, stride=stride & _WORD)
+        self.runs += words
 
 
 def _groups(blocks: Sequence[bytes]) -> list[tuple[int, int]]:

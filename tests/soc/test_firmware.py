@@ -68,7 +68,7 @@ def test_driver_tests_find_a_planted_fault(unit):
 
 
 def test_images_are_sent_by_any_map(tmp_path):
-    """Whole words wherever there are some, against byte after byte; and that a wrong one is seen."""
+    """Whole words wherever there are some, against bytes one by one; a wrong one is seen."""
     send = compile_native(tmp_path / "send", "send.c", "model.c")
     for seed in (1, 20260915):
         done = run(send, seed)

@@ -24,6 +24,7 @@ from plum_hw.soc.flash_image import (
     whole_flash,
 )
 from plum_hw.soc.format import ENTRY, NETWORK, RUN, SLOT, STEP, ZEROS, StepKind
+from plum_hw.soc.network_section import run_words
 from tests.soc.work import SHORT
 
 
@@ -36,10 +37,32 @@ def unrolled(items: Any) -> list[int]:
     return places
 
 
+def read_run(record: Any) -> list[int]:
+    """Places of all bytes of a run as stored; bits 24 and up are zeros behind it."""
+    length, first, stride = (int(word) for word in record)
+    if first == 0xFFFF_FFFF:
+        return [-1] * length
+    step = stride - (stride >> 31 << 32)
+    return [(first & 0xFF_FFFF) + i * step for i in range(length)] + [-1] * (first >> 24)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.integers(-1, 40), max_size=60))
 def test_runs_are_the_map(places):
-    assert unrolled(runs(np.array(places, np.int32))) == places
+    found = runs(np.array(places, np.int32))
+    assert unrolled(found) == places
+    words = np.array(run_words(found), np.uint32).reshape(-1, RUN.words)
+    assert [place for record in words for place in read_run(record)] == places
+
+
+@pytest.mark.parametrize("zeros", [1, 254, 255, 700])
+def test_zeros_behind_a_run(zeros):
+    """What does not fit the word is a run of its own, which a run of zeros is never put behind."""
+    items = [(zeros, ZEROS, 0), (3, 0xFF_FFF0, 1), (zeros, ZEROS, 0), (zeros, ZEROS, 0)]
+    words = np.array(run_words(items), np.uint32).reshape(-1, RUN.words)
+    assert len(words) == (3 if zeros <= 254 else 4)
+    places = [place for record in words for place in read_run(record)]
+    assert places == [-1] * zeros + [0xFF_FFF0 + i for i in range(3)] + [-1] * 2 * zeros
 
 
 @settings(max_examples=50, deadline=None)
@@ -110,10 +133,7 @@ def test_network_section_holds_what_the_bundle_does(several):
         elif step[0] == StepKind.INPUT:
             assert field(step, STEP, "ADDRESS") == bundle.uses[number].address
             records = words[place : place + RUN.words * count].reshape(count, RUN.words)
-            strides = records[:, 2].astype(np.int32)
-            places = unrolled(
-                zip(records[:, 0].tolist(), records[:, 1].tolist(), strides.tolist(), strict=True)
-            )
+            places = [place for record in records for place in read_run(record)]
             for cluster in targets:
                 sent[cluster] = places
         elif step[0] == StepKind.RUN:
