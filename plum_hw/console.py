@@ -154,7 +154,9 @@ def run(app: typer.Typer, prog: str) -> None:
             raise
         context = getattr(error, "ctx", None)
         path = prog if context is None else context.command_path
-        _fail(prog, f"{message().strip().rstrip('.')}; see {path} --help")
+        # Of a choice, Typer says first which exception it was.
+        said = message().strip().rstrip(".").replace("Value error, ", "")
+        _fail(prog, f"{said}; see {path} --help")
     if code == 130:
         err.print(f"{prog}: interrupted", markup=False)
     raise SystemExit(code if isinstance(code, int) else 0)

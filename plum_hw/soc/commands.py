@@ -20,6 +20,7 @@ from plum_hw.demo import IMAGES, NETWORK, shipped
 from plum_hw.errors import ConfigError
 from plum_hw.inference import load_labelled
 from plum_hw.ir import load_network
+from plum_hw.registers import FLASH
 from plum_hw.soc.firmware import App, Firmware, build_firmware
 from plum_hw.soc.flash_image import (
     FlashSection,
@@ -30,6 +31,8 @@ from plum_hw.soc.flash_image import (
 )
 from plum_hw.soc.simulator import PROMPT, SIMULATED, SimulatedSoc
 
+#: That is simulated unless another is named: the quickest.
+ARRAY = "single"
 #: Longest time without a line from the simulated board.
 _LINE_SECONDS = 600.0
 _IMAGE = re.compile(
@@ -129,6 +132,8 @@ def flash_image_command(
     With `--slot both` the file is for byte `--flash-base` of the flash and has the same in both
     slots; with 0 or 1 it is that slot alone, for the monitor's `update` or a programmer.
     """
+    if images is None and (labels is not None or limit is not None):
+        raise ConfigError("--labels and --limit are about images; name them with --images")
     if which not in ("0", "1", "both"):
         raise ConfigError(f"--slot is {which!r}; it must be 0, 1 or both")
     controller = ControllerConfig(flash_base=flash_base, slot_bytes=slot_bytes)
@@ -288,14 +293,20 @@ def simulate_soc_command(
         Path | None, typer.Option(help="Images.", show_default="the shipped test images")
     ] = None,
     array: Annotated[
-        str, typer.Option(help="Array preset, where no bundle is given.", metavar="PRESET")
-    ] = "single",
+        str | None,
+        typer.Option(
+            help="Array preset, where no bundle is given.", metavar="PRESET", show_default=ARRAY
+        ),
+    ] = None,
     limit: Annotated[
         int, typer.Option(parser=console.positive, metavar="N", help="Number of images.")
     ] = 10,
     flash: Annotated[
         Path | None,
-        typer.Option(help="What the flash holds from byte 0x10000 on, in place of all of these."),
+        typer.Option(
+            help="What the flash holds from byte 0x10000 on, in place of images: a file of "
+            "`plum flash-image`."
+        ),
     ] = None,
     app_name: Annotated[App, typer.Option("--app", help="Firmware.")] = App.STANDALONE,
     monitor: Annotated[
@@ -309,11 +320,15 @@ def simulate_soc_command(
     boots the firmware's ROM image; a model of an SPI flash holds the network and the images. What
     is printed is what comes over the serial line.
     """
+    if bundle is not None and array is not None:
+        raise ConfigError("--bundle is for one array already; leave out --array")
+    if flash is not None and images is not None:
+        raise ConfigError("--flash holds the images; leave out --images")
     firmware = build_firmware(app_name)
     with console.Activity() as activity:
         if bundle is None:
             activity.step("compiling the network")
-            loaded = compile_network(load_network(shipped(NETWORK)), preset(array))
+            loaded = compile_network(load_network(shipped(NETWORK)), preset(array or ARRAY))
         else:
             loaded = Bundle.load(bundle)
         config = ArrayConfig.from_dict(loaded.manifest["config"])
@@ -322,8 +337,7 @@ def simulate_soc_command(
             data = slot(sections(loaded, pictures, classes, activity))
             content, total = whole_flash([data], SIMULATED), len(pictures)
         else:
-            content = b"\xff" * SIMULATED.flash_base + flash.read_bytes()
-            total = limit
+            content, total = _flash_content(flash), limit
         if monitor:
             activity.end()
             _talk(config, firmware, content)
@@ -348,6 +362,17 @@ def simulate_soc_command(
         raise typer.Exit(1)
 
 
+def _flash_content(path: Path) -> bytes:
+    """The flash from byte 0 on, with a file where the slots begin."""
+    content = b"\xff" * SIMULATED.flash_base + path.read_bytes()
+    if len(content) > FLASH.bytes:
+        raise ConfigError(
+            f"{path} has {len(content) - SIMULATED.flash_base:,} bytes; behind byte "
+            f"{SIMULATED.flash_base:#x} the flash has {FLASH.bytes - SIMULATED.flash_base:,}"
+        )
+    return content
+
+
 def _print_summary(
     report: BootReport, firmware: Firmware, config: ArrayConfig, predicted: int
 ) -> None:
@@ -362,6 +387,9 @@ def _print_summary(
             f"boot               {report.boot_cycles:,} cycles, "
             f"{1000 * report.boot_cycles / clock:.1f} ms at {clock / 1e6:g} MHz"
         )
+    if not report.images and firmware.app is App.STANDALONE:
+        why = report.errors[-1].partition("error ")[2] if report.errors else "it has no images"
+        console.say(f"classified         nothing; {why}")
     if report.images:
         counted = sorted({image.cycles for image in report.images})
         same = all(image.as_expected for image in report.images)
@@ -370,6 +398,12 @@ def _print_summary(
             f"cycles an image    {', '.join(f'{value:,}' for value in counted)} counted, "
             f"{predicted:,} predicted"
         )
+        totals = sorted({image.total for image in report.images if image.total is not None})
+        if totals:
+            console.say(
+                f"with the processor {totals[-1]:,} cycles at most, from the image in the flash to "
+                "its output"
+            )
     console.say(
         f"simulated          {config.name}, {report.cycles:,} cycles in {report.seconds:.1f} s"
     )

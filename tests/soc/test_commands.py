@@ -73,9 +73,39 @@ def test_flash_image_of_one_slot_says_where_it_belongs(folder):
     assert (folder / "net.flash").exists()
 
 
+def test_simulation_of_a_flash_without_a_slot(folder):
+    """The firmware's own error is the last word, and the exit code says that nothing ran."""
+    (folder / "empty.flash").write_bytes(b"hello")
+    done = plum("simulate-soc", "--flash", folder / "empty.flash")
+    assert done.returncode == 1
+    assert "classified         nothing; NO_SLOT: no flash image here" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (("--bundle", "{folder}/net.plum", "--array", "tiny"), "is for one array already"),
+        (("--bundle", "{folder}/none.plum"), "'{folder}/none.plum': No such file"),
+        (("--flash", "{folder}/none.flash"), "none.flash: No such file"),
+        (("--flash", "{folder}/huge.flash"), "has 17,000,000 bytes; behind byte 0x10000"),
+        (("--flash", "{folder}/huge.flash", "--images", "x.npz"), "--flash holds the images"),
+        (("--array", "none"), "no array preset 'none'"),
+        (("--app", "none"), "Invalid value for '--app': 'none' is not one of 'standalone'"),
+    ],
+)
+def test_wrong_words_for_the_simulation(folder, arguments, text):
+    with (folder / "huge.flash").open("wb") as file:
+        file.truncate(17_000_000)
+    done = plum("simulate-soc", *(word.format(folder=folder) for word in arguments))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert text.format(folder=folder) in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--limit", "3"), "--labels and --limit are about images; name them with --images"),
         (("--slot", "2"), "--slot is '2'; it must be 0, 1 or both"),
         (("--sequence", "-1"), "--sequence is '-1'"),
         (("--flash-base", "0x12345"), "must be multiples of 65536"),
