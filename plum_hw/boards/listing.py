@@ -24,6 +24,7 @@ def board_report(board: Board) -> dict[str, Any]:
         "part": board.part,
         "family": board.family.title,
         "array": board.array,
+        "soc_array": board.preset_name(soc=True),
         "clusters": config.clusters,
         "lanes": config.lanes,
         "clock_mhz": board.clock_hz / 1e6,
@@ -58,8 +59,11 @@ def boards_command(
     for item in found:
         missing = [name for name, path in item["tools"].items() if path is None]
         have = "all tools found" if not missing else f"not found: {', '.join(missing)}"
+        array = item["array"]
+        if item["soc_array"] != array:
+            array += f" (with --soc {item['soc_array']})"
         console.say(
-            f"{item['board']:<16} {item['title']}, {item['part']}: array {item['array']} at "
+            f"{item['board']:<16} {item['title']}, {item['part']}: array {array} at "
             f"{item['clock_mhz']:g} MHz, network {item['network']}; {have}"
         )
     console.say(

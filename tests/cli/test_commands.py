@@ -160,7 +160,8 @@ def test_boards(plum: Plum) -> None:
     assert set(found["arty"]["tools"]) == {"vivado", "openFPGALoader"}
     text = " ".join(plum("boards").stdout.split())
     assert f"arty 20,800 41,600 50 90 5 x 64 {found['arty']['cycles']:,}" in text
-    assert "Digilent Arty A7-35T, xc7a35ticsg324-1L: array arty-a7-35t at 100 MHz" in text
+    array = "array arty-a7-35t (with --soc arty-a7-35t-soc) at 100 MHz"
+    assert f"Digilent Arty A7-35T, xc7a35ticsg324-1L: {array}" in text
 
 
 def test_help_and_version(plum: Plum) -> None:

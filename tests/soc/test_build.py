@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
 
-from plum_hw.boards import board
+from plum_hw.boards import board, boards
 from plum_hw.boards.project import make_project
 from plum_hw.boards.soc_top import SocTop, controller_for
-from plum_hw.build import DESIGN, _verilog
+from plum_hw.build import DESIGN, _check_fit, _verilog
+from plum_hw.compiler import compile_network
 from plum_hw.config import preset
-from plum_hw.errors import ConfigError
+from plum_hw.demo import shipped
+from plum_hw.errors import BuildError, ConfigError
+from plum_hw.flow.families import Resources
 from plum_hw.gateware.soc.memories import rom_words
+from plum_hw.ir import load_network
 from plum_hw.soc.firmware import Firmware
 
 TINY = preset("tiny")
@@ -121,6 +126,34 @@ def test_controller_is_as_the_board_has_it():
     # Of the ULX3S one button resets the array.
     assert (ulx.leds, board("ulx3s-85f").reset) == (8, ("button_pwr", 0))
     assert arty.baud == board("arty").baud
+
+
+@pytest.mark.parametrize("name", sorted(boards()))
+def test_array_beside_a_controller(name):
+    """Where it is another one, it has fewer clusters and holds the board's network in one part."""
+    item = board(name)
+    alone, beside = preset(item.preset_name(soc=False)), preset(item.preset_name(soc=True))
+    assert alone.name == item.array
+    if alone != beside:
+        assert beside.clusters < alone.clusters
+        network = load_network(shipped(f"{item.network}.qnet"))
+        assert len(compile_network(network, beside).parts) == 1
+
+
+def test_array_that_leaves_no_room_names_the_one_that_does():
+    arty = board("arty")
+    with pytest.raises(
+        BuildError, match=r"54 of 50 RAMB36.*\(arty-a7-35t-soc is meant for arty --soc"
+    ):
+        _check_fit(arty, Resources(lut=1, ff=1, ram=54, dsp=1), soc=True)
+    with pytest.raises(BuildError, match=r"\(arty-a7-35t is meant for arty\)"):
+        _check_fit(arty, Resources(lut=99_999, ff=1, ram=5, dsp=1), soc=False)
+
+
+def test_flash_is_not_read_faster_than_it_can_be():
+    quick = dataclasses.replace(board("arty"), clock_hz=125_000_000)
+    assert controller_for(quick).flash_half_period == 2
+    assert controller_for(board("arty")).flash_half_period == 1
 
 
 def test_board_without_a_flash(monkeypatch):
