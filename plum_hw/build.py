@@ -22,6 +22,7 @@ from plum_hw import console
 from plum_hw.boards import Board
 from plum_hw.boards import board as find_board
 from plum_hw.boards.board import XC7
+from plum_hw.boards.pll import check_clock
 from plum_hw.config import ArrayConfig, preset
 from plum_hw.errors import BuildError, ConfigError
 from plum_hw.flow.families import Resources, placed_resources
@@ -83,8 +84,10 @@ def build(
 
     Raises
     ------
+    ConfigError : the board cannot have that clock
     BuildError : a tool is missing or failed, the design does not fit, or timing was missed
     """
+    check_clock(board.family.name, board.oscillator_hz, board.clock_hz)
     vivado = tool_path("vivado") if board.family is XC7 else None
     if bitstream and board.family is XC7 and vivado is None:
         raise BuildError(

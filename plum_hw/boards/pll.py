@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from plum_hw.errors import ConfigError
 
@@ -213,6 +213,22 @@ def find_dividers(kind: type[T], input_hz: int, output_hz: int) -> T:
             f"nearest are {' and '.join(near) or 'none'} MHz"
         )
     return best
+
+
+def check_clock(family: str, oscillator_hz: int, clock_hz: int) -> None:
+    """Raise a ConfigError where a board of that family cannot have that clock."""
+    if clock_hz == oscillator_hz:
+        return
+    kind = _KINDS.get(family)
+    if kind is None:
+        raise ConfigError(
+            f"a clock of {clock_hz / 1e6:g} MHz cannot be made here: boards with {family} run at "
+            f"their oscillator's {oscillator_hz / 1e6:g} MHz, for no PLL of theirs is built"
+        )
+    find_dividers(kind, oscillator_hz, clock_hz)
+
+
+_KINDS: dict[str, Any] = {"ecp5": Ecp5Dividers, "gowin": GowinDividers, "ice40": Ice40Dividers}
 
 
 def _rank(dividers: Dividers, input_hz: int) -> tuple[Fraction, Fraction]:

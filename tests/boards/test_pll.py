@@ -4,7 +4,13 @@ from fractions import Fraction
 
 import pytest
 
-from plum_hw.boards.pll import Ecp5Dividers, GowinDividers, Ice40Dividers, find_dividers
+from plum_hw.boards.pll import (
+    Ecp5Dividers,
+    GowinDividers,
+    Ice40Dividers,
+    check_clock,
+    find_dividers,
+)
 from plum_hw.errors import ConfigError
 
 MHZ = 1_000_000
@@ -62,6 +68,15 @@ def test_field_widths():
     other = find_dividers(Ecp5Dividers, 25 * MHZ, 80 * MHZ)
     assert other.clkfb <= 80
     assert max(other.clki, other.clkop, other.clkos) <= 128
+
+
+def test_clock_of_a_board():
+    check_clock("xc7", 100 * MHZ, 100 * MHZ)
+    check_clock("ecp5", 25 * MHZ, 80 * MHZ)
+    with pytest.raises(ConfigError, match="xc7 run at their oscillator's 100 MHz"):
+        check_clock("xc7", 100 * MHZ, 50 * MHZ)
+    with pytest.raises(ConfigError, match=r"83\.1 MHz of 25 MHz"):
+        check_clock("ecp5", 25 * MHZ, 83_100_000)
 
 
 def test_frequency_that_no_setting_makes_names_the_nearest():

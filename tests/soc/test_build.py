@@ -142,9 +142,7 @@ def test_array_beside_a_controller(name):
 
 def test_array_that_leaves_no_room_names_the_one_that_does():
     arty = board("arty")
-    with pytest.raises(
-        BuildError, match=r"54 of 50 RAMB36.*\(arty-a7-35t-soc is meant for arty --soc"
-    ):
+    with pytest.raises(BuildError, match=r"54 of 50.*\(arty-a7-35t-soc is meant for arty --soc"):
         _check_fit(arty, Resources(lut=1, ff=1, ram=54, dsp=1), soc=True)
     with pytest.raises(BuildError, match=r"\(arty-a7-35t is meant for arty\)"):
         _check_fit(arty, Resources(lut=99_999, ff=1, ram=5, dsp=1), soc=False)
