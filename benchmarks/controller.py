@@ -78,6 +78,7 @@ def record(name: str, array: str, options: PlaceOptions) -> None:
                 board,
                 config,
                 ROOT / "build" / f"{board.name}-{config.name}-{kind}",
+                blocks=False,
                 options=options,
                 soc=soc,
                 progress=show,

@@ -29,7 +29,7 @@ from plum_hw.flow.families import Resources, placed_resources
 from plum_hw.flow.nextpnr import PLACE_SECONDS, Design, Placed, place
 from plum_hw.flow.vivado import run_vivado
 from plum_hw.report.build import BuildReport, print_report
-from plum_hw.report.resources import CLUSTER, synthesise
+from plum_hw.report.resources import CLUSTER, synthesise, synthesise_whole
 from plum_hw.soc.firmware import App, Firmware, build_firmware
 from plum_hw.tools import ToolMissing, tool_path, tool_version
 
@@ -77,7 +77,7 @@ def build(
 
     bitstream : fail when no bitstream can be made
     project_only : run no place and route
-    blocks : count the resources of each block too; by default where nothing is placed and routed
+    blocks : count the resources of each block too; None: where nothing is placed and routed
     options : of place and route by the open tools
     soc : firmware of the controller that is built beside the array; None: no controller
     core : makes what is behind the board's pins, see `BoardTop`; the accelerator unless given
@@ -123,8 +123,13 @@ def build(
         firmware=firmware,
     )
     if not placing or blocks:
-        progress("synthesis, whole and block by block (Yosys)")
-        resources, modules = synthesise(board, _verilog(board, config, firmware, core), DESIGN)
+        verilog = _verilog(board, config, firmware, core)
+        if blocks is False:
+            progress("synthesis (Yosys)")
+            resources, modules = synthesise_whole(board, verilog, DESIGN), {}
+        else:
+            progress("synthesis, whole and block by block (Yosys)")
+            resources, modules = synthesise(board, verilog, DESIGN)
         _check_fit(board, resources, soc=soc is not None)
         report = dataclasses.replace(report, resources=resources, blocks=_blocks(modules))
     if placing:
@@ -345,7 +350,7 @@ def build_command(
             folder,
             bitstream=bitstream,
             project_only=project_only,
-            blocks=blocks,
+            blocks=blocks or None,
             options=PlaceOptions(
                 seed=seed, tries=tries, seconds=timeout, words=tuple(place_option or ())
             ),

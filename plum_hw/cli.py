@@ -191,7 +191,7 @@ def train_command(context: typer.Context) -> None:
         raise BuildError(f"plum train needs PyTorch: {error}; {remedy}") from None
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     command.command()(function)
-    typer.main.get_command(command).main(context.args, prog_name="plum train")
+    console.run(command, "plum train", context.args)
 
 
 def info_report(bundle: Bundle) -> dict[str, Any]:

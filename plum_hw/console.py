@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -130,10 +130,12 @@ def positive(text: str) -> int:
     return value
 
 
-def run(app: typer.Typer, prog: str) -> None:
-    """Run an application; errors that a user can mend are one line and exit code 2."""
+def run(app: typer.Typer, prog: str, words: Sequence[str] | None = None) -> None:
+    """Run an application with these words, or the command line's; errors that a user can mend are
+    one line and exit code 2.
+    """
     try:
-        code = app(prog_name=prog, standalone_mode=False)
+        code = app(args=words, prog_name=prog, standalone_mode=False)
         sys.stdout.flush()
     except (PlumError, PlumHostError) as error:
         _fail(prog, str(error))

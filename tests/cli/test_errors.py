@@ -81,6 +81,7 @@ def broken(folder: Path) -> Path:
         ("frobnicate", ["frobnicate", "plum --help"]),
         ("cycles --frobnicate net.plum", ["--frobnicate", "plum cycles --help"]),
         ("run", ["BUNDLE", "plum run --help"]),
+        ("train", ["plum train: error: ", "configs", "plum train --help"]),
         ("run net.plum", ["--images", "plum run --help"]),
     ],
 )
