@@ -124,9 +124,10 @@ def build(
     )
     if not placing or blocks:
         verilog = _verilog(board, config, firmware, core)
+        modules: dict[str, Resources] = {}
         if blocks is False:
             progress("synthesis (Yosys)")
-            resources, modules = synthesise_whole(board, verilog, DESIGN), {}
+            resources = synthesise_whole(board, verilog, DESIGN)
         else:
             progress("synthesis, whole and block by block (Yosys)")
             resources, modules = synthesise(board, verilog, DESIGN)

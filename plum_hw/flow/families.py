@@ -65,7 +65,7 @@ CELLS: dict[str, Costs] = {
         (r"TRELLIS_FF", Resources(ff=1)),
         (r"DP16KD|PDPW16KD", Resources(ram=1)),
         (r"MULT18X18D", Resources(dsp=1)),
-        (rf"PFUMX|L6MUX21|TRELLIS_IO|EHXPLLL|{_FREE}", Resources()),
+        (rf"PFUMX|L6MUX21|TRELLIS_IO|EHXPLLL|USRMCLK|{_FREE}", Resources()),
     ),
     # A logic cell has a LUT, a carry and a flip-flop; what of them shares a cell, packing decides.
     # Ref: Lattice FPGA-DS-02008.

@@ -21,7 +21,7 @@ from plum_hw.boards.board import ICE40, Board, Capacity
 from plum_hw.build import DESIGN, BuildReport, PlaceOptions, build
 from plum_hw.config import ArrayConfig, preset
 from plum_hw.errors import BuildError
-from plum_hw.flow.families import cell_cost, place_words
+from plum_hw.flow.families import Resources, cell_cost, place_words
 from plum_hw.flow.process import run_tool
 from plum_hw.flow.timing import read_report, readable
 from plum_hw.tools import ToolMissing
@@ -223,6 +223,7 @@ def test_tool_that_fails_is_quoted(tmp_path) -> None:
 
 def test_cells_of_each_family_are_counted_or_refused() -> None:
     assert cell_cost("CCU2C", "ecp5").lut == 2
+    assert cell_cost("USRMCLK", "ecp5") == Resources()  # a controller's flash has its clock there
     assert cell_cost("SB_DFFESR", "ice40").ff == 1
     assert cell_cost("MULT9X9", "gowin").dsp == 0.5
     with pytest.raises(BuildError, match="'DPB9'"):
