@@ -1,7 +1,7 @@
 """The conductor: the same layers at the same time in all clusters."""
 
 # No postponed annotations here: Amaranth reads the fields of a Struct from them.
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import C, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -66,53 +66,63 @@ class Conductor(wiring.Component):
         control = self.control
         loaded = Signal(range(words + 1))
         calm = Signal(range(QUIET_CYCLES))
-        left = Signal(self._counts)
+        left = Signal(self._counts)  # layers after the present one
         m.d.comb += control.busy.eq(self.busy)
 
-        with m.If(self.busy):
+        # Counters outside the states, so that their resets are the flip-flops' own.
+        begin, following = Signal(), Signal()  # a run, a layer begins
+        loading, running = Signal(), Signal()
+        m.d.comb += [
+            following.eq(begin | self.layer_done),
+            # A word asked for arrives in the cycle after.
+            control.clear.eq(loading & (loaded == 0)),
+            control.load.eq(loading & (loaded != 0)),
+        ]
+        with m.If(begin):
+            m.d.sync += [self.busy.eq(1), self.cycles.eq(0), self.layer_index.eq(0)]
+        with m.Elif(self.busy):
             m.d.sync += [
                 self.cycles.eq(self.cycles + 1),
-                self.layer_cycles.eq(self.layer_cycles + 1),
+                self.layer_index.eq(self.layer_index + self.layer_done),
             ]
+        with m.If(following):
+            # A selection in the carry chain's other input, so that it shares the adder's LUT.
+            m.d.sync += left.eq(C(-1, len(left)) + Mux(begin, self.layers, left))
+            m.d.sync += self.layer_cycles.eq(1)
+        with m.Elif(self.busy):
+            m.d.sync += self.layer_cycles.eq(self.layer_cycles + 1)
+        with m.If(begin):
+            m.d.sync += self.address.eq(self.program)
+        with m.Elif(loading & (loaded != words)):
+            m.d.sync += self.address.eq(self.address + 1)
+        with m.If(~loading):
+            m.d.sync += loaded.eq(0)
+        with m.Else():
+            m.d.sync += loaded.eq(loaded + 1)
+        with m.If(~running | ~self.quiet):
+            m.d.sync += calm.eq(0)
+        with m.Else():
+            m.d.sync += calm.eq(calm + 1)
+
         with m.FSM():
             with m.State("IDLE"), m.If(self.start):
-                m.d.sync += [
-                    self.busy.eq(1),
-                    self.cycles.eq(0),
-                    self.layer_cycles.eq(1),
-                    self.layer_index.eq(0),
-                    self.address.eq(self.program),
-                    left.eq(self.layers),
-                ]
+                m.d.comb += begin.eq(1)
                 m.next = "LOAD"
             with m.State("LOAD"):
-                # A word asked for arrives in the cycle after.
-                m.d.comb += [control.clear.eq(loaded == 0), control.load.eq(loaded != 0)]
-                m.d.sync += loaded.eq(loaded + 1)
+                m.d.comb += loading.eq(1)
                 with m.If(loaded == words):
-                    m.d.sync += loaded.eq(0)
                     m.next = "START"
-                with m.Else():
-                    m.d.sync += self.address.eq(self.address + 1)
             with m.State("START"):
                 m.d.comb += control.start.eq(1)
-                m.d.sync += calm.eq(0)
                 m.next = "RUN"
             with m.State("RUN"):
-                m.d.sync += calm.eq(calm + 1)
-                with m.If(~self.quiet):
-                    m.d.sync += calm.eq(0)
-                with m.Elif(calm == QUIET_CYCLES - 1):
+                m.d.comb += running.eq(1)
+                with m.If(self.quiet & (calm == QUIET_CYCLES - 1)):
                     m.next = "END"
             with m.State("END"):
                 m.d.comb += self.layer_done.eq(1)
-                m.d.sync += [
-                    self.layer_cycles.eq(1),
-                    self.layer_index.eq(self.layer_index + 1),
-                    left.eq(left - 1),
-                ]
                 m.next = "LOAD"
-                with m.If(left <= 1):
+                with m.If(left == 0):
                     m.d.sync += self.busy.eq(0)
                     m.next = "IDLE"
         return m

@@ -9,7 +9,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.cluster import Cluster
-from plum_hw.gateware.cluster.jobs import bus_number
 from plum_hw.gateware.conductor import Conductor
 from plum_hw.gateware.emit import add_module, module_instance
 from plum_hw.gateware.link.cluster_router import ClusterRouter
@@ -142,11 +141,8 @@ class Device(wiring.Component):
         for number in range(self._config.write_buses):
             m.submodules[f"write_bus_{number}"] = bus = WriteBus(self._config)
             sends = [cluster.sends[number] for cluster in clusters]
-            for source, sent in zip(bus.sources, sends, strict=False):
+            for source, sent in zip(bus.sources, [*sends, router.buses[number]], strict=True):
                 m.d.comb += source.eq(sent)
-            mine = bus_number(self._config, router.bus.group) == number
-            with m.If(router.bus.enable & mine):
-                m.d.comb += bus.sources[-1].eq(router.bus)
             buses.append(bus.bus)
             collisions.append(bus.collision)
         return buses, Cat(collisions).any()

@@ -54,15 +54,17 @@ class Memories:
                 place = addressed[-read_cycles(CONFIG)]
                 word = self.words.get((cluster, *place), 0)
                 context.set(memory.read, word >> 8 * parts[-1 - READ_LATENCY] & 255)
-            bus = router.bus
-            if context.get(bus.enable):
-                assert context.get(bus.enable) == 1
-                assert not context.get(bus.grouped)
-                assert not context.get(bus.result)
-                place = context.get(bus.address) * GROUPS + context.get(bus.group)
-                lanes = context.get(bus.as_value()) >> bus.shape()["data"].offset
-                key = context.get(bus.dest), int(Space.ACTIVATION), place
-                self.words[key] = lanes & ((1 << 64) - 1)
+            for number, bus in enumerate(router.buses):
+                if context.get(bus.enable):
+                    assert CONFIG.bus_of(context.get(bus.group)) == number
+                    assert not context.get(bus.grouped)
+                    assert not context.get(bus.result)
+                    place = context.get(bus.address) * GROUPS + context.get(bus.group)
+                    lanes = context.get(bus.as_value()) >> bus.shape()["data"].offset
+                    key = context.get(bus.dest), int(Space.ACTIVATION), place
+                    self.words[key] = lanes & ((1 << 64) - 1)
+                else:
+                    assert not context.get(bus.as_value()), "what is silent is zero"
             await context.tick()
 
 

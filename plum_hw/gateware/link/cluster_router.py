@@ -8,7 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.jobs import bus_layout
+from plum_hw.gateware.cluster.jobs import bus_layout, bus_number
 from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.gateware.link.host_port import (
     READ_LATENCY,
@@ -35,7 +35,7 @@ class ClusterRouter(wiring.Component):
     -------
     host, targets : accesses, and a bit for each cluster that they are for; a read is for one
     memories : of the clusters
-    bus : what goes over the write bus of its group
+    buses : what goes over each write bus, the one of its group; all zero where there is nothing
     result, counter : of the device, by the address of the memories' ports
     """
 
@@ -47,7 +47,7 @@ class ClusterRouter(wiring.Component):
                 "host": In(HostPort),
                 "targets": In(config.clusters),
                 "memories": Out(MemoryPort).array(config.clusters),
-                "bus": Out(bus_layout(config)),
+                "buses": Out(bus_layout(config)).array(config.write_buses),
                 "result": In(32),
                 "counter": In(32),
             }
@@ -66,7 +66,7 @@ class ClusterRouter(wiring.Component):
         part, place = Signal(3), Signal(range(8 + READ_LATENCY))
         reading = Signal()
         write = Signal()  # of the held word to code or table memories
-        m.d.sync += [write.eq(0), self.bus.enable.eq(0)]
+        m.d.sync += write.eq(0)
 
         for number, memory in enumerate(self.memories):
             meant = write & targets[number]
@@ -79,13 +79,8 @@ class ClusterRouter(wiring.Component):
                 memory.write_code.eq(meant & (held.space == Space.CODE)),
                 memory.write_table.eq(meant & (held.space == Space.TABLE)),
             ]
-        groups = (config.groups - 1).bit_length()
-        m.d.comb += [
-            self.bus.group.eq(held.address[:groups]),
-            self.bus.address.eq(held.address >> groups),
-        ]
-        for lane in range(config.group_lanes):
-            m.d.comb += self.bus.data[lane].eq(held.data.word_select(lane, 8))
+        sending = Signal()
+        self._send(m, held, dest, sending & targets.bit_select(dest, 1))
 
         with m.FSM():
             with m.State("IDLE"):
@@ -100,11 +95,8 @@ class ClusterRouter(wiring.Component):
                     with m.Else():
                         m.d.sync += write.eq(1)
             with m.State("SEND"):
-                m.d.sync += [
-                    dest.eq(dest + 1),
-                    self.bus.dest.eq(dest),
-                    self.bus.enable.eq(targets.bit_select(dest, 1)),
-                ]
+                m.d.comb += sending.eq(1)
+                m.d.sync += dest.eq(dest + 1)
                 with m.If(dest == config.clusters - 1):
                     m.next = "LAST"
             with m.State("LAST"):
@@ -131,6 +123,25 @@ class ClusterRouter(wiring.Component):
                 with m.If(response.ready):
                     m.next = "IDLE"
         return m
+
+    def _send(self, m: Module, held: data.View, dest: Signal, enable: Value) -> None:
+        """The held word on the bus of its group, a cycle after `enable`. What is silent is held in
+        reset, which costs no LUT, and so it adds nothing to what the clusters send.
+        """
+        groups = (self._config.groups - 1).bit_length()
+        group = Signal(self._config.group_bits)
+        m.d.comb += group.eq(held.address[:groups])
+        for number, bus in enumerate(self.buses):
+            m.d.sync += bus.eq(0)
+            with m.If(enable & (bus_number(self._config, group) == number)):
+                m.d.sync += [
+                    bus.enable.eq(1),
+                    bus.group.eq(group),
+                    bus.address.eq(held.address >> groups),
+                    bus.dest.eq(dest),
+                ]
+                for lane in range(self._config.group_lanes):
+                    m.d.sync += bus.data[lane].eq(held.data.word_select(lane, 8))
 
     def _read(self, held: data.View, targets: Signal, part: Value) -> Value:
         """A byte of the word that a read is answered with."""

@@ -25,7 +25,7 @@ _NOTICE_BYTES = 7
 
 
 class _Request(data.Struct):
-    """The first bytes of a request; address and count go on while it is served."""
+    """The first bytes of a request; the address goes on while it is served."""
 
     sequence: 8
     op: 8
@@ -110,13 +110,25 @@ class CommandExecutor(wiring.Component):
         self._bad_place = Signal()
         self._too_far = Signal()
         self._end = Signal(17)  # first word behind those that are meant
+        self._last_word = Signal()  # a cycle late, and words take more
+        self._launch, self._begin = Signal(), Signal()
+        self._made = Signal(16)  # runs of a RUN that have begun
         self._depth = Signal(17)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         self._is = {op: Signal(name=f"is_{op.name.lower()}") for op in (Op.CHECK, Op.WRITE, Op.RUN)}
         m.d.comb += [flag.eq(self._request.op[:4] == op) for op, flag in self._is.items()]
-        m.d.sync += [self.start.eq(0), self.finish.eq(0)]
+        m.d.sync += [
+            self.start.eq(0),
+            self.finish.eq(0),
+            self._last_word.eq(self._request.address + 1 == self._end),
+        ]
+        # Counted up and outside the states: such a counter needs no LUT.
+        with m.If(self._launch):
+            m.d.sync += self._made.eq(0)
+        with m.Elif(self._begin):
+            m.d.sync += self._made.eq(self._made + 1)
         m.d.comb += [
             self.program.eq(self._run.program),
             self.layers.eq(self._run.layers),
@@ -237,7 +249,7 @@ class CommandExecutor(wiring.Component):
             with m.If(self.host.request.ready):
                 self._step(m)
                 m.next = "DATA"
-                with m.If(request.count == 1):
+                with m.If(self._last_word):
                     m.next = "SKIP"
         with m.State("SKIP"):
             m.d.comb += self.i.ready.eq(1)
@@ -254,20 +266,19 @@ class CommandExecutor(wiring.Component):
         return self._index == Mux(wide, 7, 3)
 
     def _step(self, m: Module) -> None:
-        m.d.sync += [
-            self._request.address.eq(self._request.address + 1),
-            self._request.count.eq(self._request.count - 1),
-        ]
+        m.d.sync += self._request.address.eq(self._request.address + 1)
 
     def _run_layers(self, m: Module) -> None:
-        run = self._run
+        run, runs = self._run, self._run.runs
         with m.State("LAUNCH"):
+            m.d.comb += self._launch.eq(1)
             m.next = "BEGIN"
             with m.If((run.layers == 0) | (run.layers > self._most_layers)):
                 m.d.sync += self._failed.eq(Status.BAD_ADDRESS)
                 m.next = "ANSWER"
         with m.State("BEGIN"):
-            m.d.sync += [self.start.eq(1), self._running.eq(1), run.runs.eq(run.runs - 1)]
+            m.d.comb += self._begin.eq(1)
+            m.d.sync += [self.start.eq(1), self._running.eq(1)]
             m.next = "BEGUN"
         with m.State("BEGUN"):
             # `busy` answers `start` in the next cycle only.
@@ -277,7 +288,8 @@ class CommandExecutor(wiring.Component):
                 self._take_notice(m)
             with m.Elif(~self.busy & ~self.start):
                 m.next = "FINISH"
-                with m.If((run.runs != 0) & ~run.runs[15]):
+                several = runs[:15].any() ^ runs[15]  # else once
+                with m.If(several & (self._made != runs)):
                     m.next = "BEGIN"
         with m.State("FINISH"):
             m.d.sync += [self.finish.eq(1), self._running.eq(0)]
@@ -341,5 +353,5 @@ class CommandExecutor(wiring.Component):
                     m.d.sync += index.eq(0)
                     self._step(m)
                     m.next = "FETCH"
-                    with m.If(self._request.count == 1):
+                    with m.If(self._last_word):
                         m.next = "END"
