@@ -185,8 +185,8 @@ class ArrayConfig:
 PRESETS: dict[str, ArrayConfig] = {
     config.name: config
     for config in (
-        # 9.5 RAMB36 a cluster (8 activations, 1 code, 1/2 table) of the A7-35T's 50. Accumulators
-        # of 15 and 23 bits save 102 LUT a cluster and cost signed-binary networks no cycle.
+        # 9.5 RAMB36 a cluster (8 activations, 1 code, 1/2 table) of the A7-35T's 50. Lane
+        # accumulators of 15 bits and sums of 23 save LUTs and cost signed-binary networks no cycle.
         ArrayConfig(
             name="arty-a7-35t",
             clusters=5,
@@ -196,7 +196,7 @@ PRESETS: dict[str, ArrayConfig] = {
             table_depth=512,
             reach=1,
             acc_bits=15,
-            sum_bits=22,
+            sum_bits=23,
             layer_counters=32,
         ),
         # The same part with fewer clusters that hold more: 21 of 50 RAMB36 each.

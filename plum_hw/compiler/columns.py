@@ -39,7 +39,7 @@ class Weights:
 
     *Members*: ``filters``; ``columns``, each run with the weights of them all (of one if they are
     ``shared``); ``maximum``: columns are compared, not added; ``window_columns``, what the window
-    sum counts, where it is wanted too.
+    sum counts, where it is wanted too; ``wraps``, see `Patch`.
     """
 
     filters: int
@@ -47,6 +47,7 @@ class Weights:
     shared: bool
     maximum: bool
     window_columns: tuple[Column, ...] = ()
+    wraps: bool = False
 
     @property
     def window(self) -> bool:
@@ -97,7 +98,14 @@ def layer_weights(geometry: Geometry, source: TensorLayout) -> Weights:
         window = _window_columns(geometry, source, counts)
     elif layer.requant.window is not None:
         window = all_ones(columns)
-    return Weights(filters, columns, shared=False, maximum=False, window_columns=window)
+    return Weights(
+        filters,
+        columns,
+        shared=False,
+        maximum=False,
+        window_columns=window,
+        wraps=isinstance(layer, Patch) and layer.wraps,
+    )
 
 
 def all_ones(columns: tuple[Column, ...]) -> tuple[Column, ...]:

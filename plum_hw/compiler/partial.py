@@ -1,9 +1,14 @@
 """Layers whose window over all input channels fits no memory: sums over ranges of channels.
 
-For every range the array gives each filter's sum as two bytes: two filters with the same weights,
-whose additions a pair shares, one with the low byte of the sum and one with the high byte. A last
-layer adds the bytes of all ranges up, with weights 1 and 256, and requantizes; for a window sum
-there is one more filter, of ones. All of it is exact. Ref: docs/architecture.md, "Pieces".
+For every range the array gives each filter's sum as bytes: filters with the same weights, whose
+additions a pair shares, one with the lowest byte of the sum, one with the next. A last layer adds
+the bytes of all ranges up, with weights 1 and 256, and requantizes; for a window sum there is one
+more filter, of ones. All of it is exact.
+
+Where two bytes hold no sensible range of channels there are three, those of the sum in two's
+complement. Then the last layer's sums are right modulo 2**24, and so is what the drain accumulators
+keep of them: they wrap on the way, and end where the layer's own sum would be.
+Ref: docs/architecture.md, "Pieces".
 """
 
 from __future__ import annotations
@@ -42,10 +47,8 @@ from .tiling import fit
 _BYTE = 8
 #: What two bytes hold.
 _LIMIT = (1 << 2 * _BYTE) - 1
-#: Scales that bring the low and the high byte of a sum to where the shift leaves them.
-_SCALES = (1 << SHIFTS[0], 1 << (SHIFTS[0] - _BYTE))
-#: Weights that put the bytes together again.
-_WEIGHTS = (1, 1 << _BYTE)
+#: Indices into `SHIFTS` by the number of bytes: scales bring each byte to where the shift leaves it.
+_SHIFT = {2: 0, 3: 1}
 #: Of the input, the bytes of the sums, the residual and the output.
 Places = tuple[Place, Place, Place | None, Place]
 
@@ -56,8 +59,8 @@ class Split:
 
     *Members*: ``channels``, ranges of input channels; ``weight`` int64 [filters, C, R, S], with the
     filter of ones last if there is a window sum; ``offsets`` int64 [ranges, filters], what is added
-    to each sum so that none is negative; ``sums``, how the layers that add up a range are cut;
-    ``total``, how the last layer is.
+    to each sum of two bytes so that none is negative; ``sums``, how the layers that add up a range
+    are cut; ``total``, how the last layer is; ``bytes`` of a sum.
     """
 
     channels: tuple[Range, ...]
@@ -65,6 +68,12 @@ class Split:
     offsets: Array
     sums: Cut
     total: Cut
+    bytes: int = 2
+
+
+def _weights(count: int) -> tuple[int, ...]:
+    """Weights that put the bytes of a sum together again."""
+    return tuple(1 << _BYTE * number for number in range(count))
 
 
 def can_split(layer: Layer) -> bool:
@@ -82,27 +91,41 @@ def choose_split(config: ArrayConfig, network: Network, layer: WeightLayer) -> S
     if layer.requant.window is not None:
         weight = np.concatenate([weight, np.ones_like(weight[:1])])
     peak = (1 << network.bits_of(layer.source)) - 1
-    total = np.abs(weight).sum(axis=(2, 3))
-    for count in range(2, weight.shape[1] + 1):
-        split = ranges(weight.shape[1], count)
-        most = max(int(total[:, first:last].sum(axis=1).max()) for first, last in split)
-        if config.act_bits < _BYTE or most * peak > _LIMIT:
+    positive = peak * np.maximum(weight, 0).sum(axis=(2, 3))
+    negative = peak * np.maximum(-weight, 0).sum(axis=(2, 3))
+    tries = ((each, count) for each in _SHIFT for count in range(2, weight.shape[1] + 1))
+    for each, count in tries:
+        if config.act_bits < _BYTE or each * count >= config.act_depth:
             continue
-        sums = _sums_cut(config, network, layer, split, weight)
-        last_cut = None if sums is None else _total_cut(config, network, layer, count)
+        split = ranges(weight.shape[1], count)
+        if not _bytes_hold(config, split, each, positive, negative):
+            continue
+        sums = _sums_cut(config, network, layer, split, weight, each)
+        last_cut = None if sums is None else _total_cut(config, network, layer, count, each)
         if sums is not None and last_cut is not None:
-            low = [
-                peak * np.maximum(-weight[:, first:last], 0).sum(axis=(1, 2, 3))
-                for first, last in split
-            ]
-            return Split(split, weight, np.stack(low), sums, last_cut)
+            low = [negative[:, first:last].sum(axis=1) * (each == 2) for first, last in split]
+            return Split(split, weight, np.stack(low), sums, last_cut, each)
     window = weight.shape[1] * weight.shape[2]
     raise Refusal(
         layer.name,
         f"one window needs {window} vectors of activation memory, which has {config.act_depth}, "
-        "and sums over fewer channels, of two bytes each, do not fit either",
+        "and sums over fewer channels, of two or three bytes each, do not fit either",
         f"use an array with act_depth of more than {window}, as a power of two",
     )
+
+
+def _bytes_hold(
+    config: ArrayConfig, split: tuple[Range, ...], count: int, positive: Array, negative: Array
+) -> bool:
+    """Whether so many bytes hold the sums of all ranges, which reach from -negative to positive,
+    int64 [filters, channels].
+    """
+    if count == 2:
+        both = positive + negative
+        return all(both[:, first:last].sum(axis=1).max() <= _LIMIT for first, last in split)
+    # What wraps must have come back in the end.
+    limit = 1 << (min(config.sum_bits, _BYTE * count) - 1)
+    return bool(max(positive.sum(axis=1).max(), negative.sum(axis=1).max()) < limit)
 
 
 # ---- how it is cut -------------------------------------------------------------------------------
@@ -114,6 +137,7 @@ def _sums_cut(
     layer: WeightLayer,
     split: tuple[Range, ...],
     weight: Array,
+    each: int,
 ) -> Cut | None:
     """Ranges of filters, the window's with them, and rows; single kernel rows come as channels."""
     in_columns = network.shape_of(layer.source)[2]
@@ -122,12 +146,12 @@ def _sums_cut(
     if columns is None:
         return None
     channels = max(last - first for first, last in split) * weight.shape[2]
-    probe = _sum_layer(layer, "sums", np.zeros((1, channels, 1, weight.shape[3]), np.int64))
+    probe = _sum_layer(layer, "sums", np.zeros((1, channels, 1, weight.shape[3]), np.int64), each)
     bits = network.bits_of(layer.source)
 
     def fits(rows: Span, filters: int) -> bool:
         spec = InputSpec(name=INPUT, shape=(channels, rows.size, columns.inputs), bits=bits)
-        return _fits(config, network, probe, [spec], 2 * filters)
+        return _fits(config, network, probe, [spec], each * filters)
 
     kernel, padding, stride = window_of(layer, 0)
     found = _fewest(out_rows, len(weight), fits)
@@ -139,7 +163,9 @@ def _sums_cut(
     return Cut(rows, columns, filters, split)
 
 
-def _total_cut(config: ArrayConfig, network: Network, layer: WeightLayer, split: int) -> Cut | None:
+def _total_cut(
+    config: ArrayConfig, network: Network, layer: WeightLayer, split: int, each: int
+) -> Cut | None:
     """Ranges of filters and rows of the layer that adds up bytes, which are its channels."""
     filters, out_rows, out_columns = network.shape_of(layer.name)
     window = layer.requant.window is not None
@@ -147,7 +173,7 @@ def _total_cut(config: ArrayConfig, network: Network, layer: WeightLayer, split:
     residual = layer.residual_source
 
     def fits(rows: Span, count: int) -> bool:
-        channels = 2 * split * (count + window)
+        channels = each * split * (count + window)
         if channels >= config.act_depth:
             return False
         shape = (rows.size, columns.size)
@@ -155,7 +181,7 @@ def _total_cut(config: ArrayConfig, network: Network, layer: WeightLayer, split:
         if residual is not None:
             bits = network.bits_of(residual)
             specs.append(InputSpec(name=RESIDUAL, shape=(count, *shape), bits=bits))
-        probe = _total_layer(layer, "total", (0, 1), np.zeros((1, 1), np.int64))
+        probe = _total_layer(layer, "total", (0, 1), np.zeros((1, 1), np.int64), each)
         return _fits(config, network, probe, specs, count)
 
     found = _fewest(out_rows, filters, fits)
@@ -189,19 +215,23 @@ def _fewest(
 # ---- the pieces ----------------------------------------------------------------------------------
 
 
-def _sum_layer(layer: WeightLayer, name: str, weight: Array, offsets: Array | None = None) -> Patch:
-    """Both bytes of sums: ``weight`` [filters, channels, 1, columns]."""
+def _sum_layer(
+    layer: WeightLayer, name: str, weight: Array, count: int, offsets: Array | None = None
+) -> Patch:
+    """The ``count`` bytes of sums: ``weight`` [filters, channels, 1, columns]."""
     filters, _, _, width = weight.shape
     offsets = np.zeros(filters, np.int64) if offsets is None else offsets
     stride, padding = 1, 0
     if isinstance(layer, Conv):
         stride, padding = 1 if is_thin(layer) else layer.stride, layer.padding[1]
-    half = 1 << (SHIFTS[0] - 1)
-    scale = np.tile(np.array(_SCALES, np.int32), filters)
+    shift = SHIFTS[_SHIFT[count]]
+    half = 1 << (shift - 1)
+    scales = [1 << (shift - _BYTE * number) for number in range(count)]
+    scale = np.tile(np.array(scales, np.int32), filters)
     return Patch(
         name=name,
         inputs=(INPUT,),
-        weight=np.repeat(weight, 2, axis=0).astype(np.int32),
+        weight=np.repeat(weight, count, axis=0).astype(np.int32),
         scheme="int",
         weight_bits=8,
         stride=stride,
@@ -210,28 +240,30 @@ def _sum_layer(layer: WeightLayer, name: str, weight: Array, offsets: Array | No
         requant=Requant(
             scale=scale,
             # The requantizer rounds by adding a half: here nothing is to be rounded.
-            bias=np.repeat(offsets, 2) * scale - half,
-            shift=SHIFTS[0],
+            bias=np.repeat(offsets, count) * scale - half,
+            shift=shift,
             out_bits=_BYTE,
         ),
     )
 
 
-def _total_layer(layer: WeightLayer, name: str, filters: Range, offsets: Array) -> Patch:
-    """The layer itself, of bytes of its sums: ``offsets`` [ranges, filters of the split]."""
+def _total_layer(
+    layer: WeightLayer, name: str, filters: Range, offsets: Array, each: int
+) -> Patch:
+    """The layer itself, of ``each`` bytes of its sums: ``offsets`` [ranges, filters of the split]."""
     first, last = filters
     count, split = last - first, len(offsets)
     requant = sliced_requant(layer.requant, first, last)
     window = requant.window
-    channels = 2 * split * (count + (window is not None))
+    channels = each * split * (count + (window is not None))
     # Channel (range, filter, byte), the filter of ones last.
-    weight = np.zeros((count, split, count + (window is not None), 2), np.int32)
-    weight[np.arange(count), :, np.arange(count)] = _WEIGHTS
+    weight = np.zeros((count, split, count + (window is not None), each), np.int32)
+    weight[np.arange(count), :, np.arange(count)] = _weights(each)
     bias = requant.bias - requant.scale.astype(np.int64) * offsets[:, first:last].sum(axis=0)
     window_weight = None
     if window is not None:
-        counted = np.zeros((split, count + 1, 2), np.int32)
-        counted[:, -1] = _WEIGHTS
+        counted = np.zeros((split, count + 1, each), np.int32)
+        counted[:, -1] = _weights(each)
         window_weight = counted.reshape(channels)
     return Patch(
         name=name,
@@ -240,6 +272,7 @@ def _total_layer(layer: WeightLayer, name: str, filters: Range, offsets: Array) 
         scheme="int",
         weight_bits=8,
         window_weight=window_weight,
+        wraps=each > 2,
         requant=Requant(
             scale=requant.scale,
             bias=bias,
@@ -269,7 +302,7 @@ def split_pieces(
 def sums_shape(network: Network, layer: WeightLayer, split: Split) -> tuple[int, int, int]:
     """Shape of the bytes of all sums in host memory: channel (range, filter, byte)."""
     filters = split.weight.shape[0]
-    return (2 * len(split.channels) * filters, *network.shape_of(layer.name)[1:])
+    return (split.bytes * len(split.channels) * filters, *network.shape_of(layer.name)[1:])
 
 
 def _sums_piece(
@@ -288,7 +321,8 @@ def _sums_piece(
     # Channel (row of the kernel, channel).
     flat = weight.transpose(0, 2, 1, 3).reshape(count, kernel * depth, 1, width)
     name = f"{layer.name[:36]}.c{channels[0]}-{channels[1]}.f{filters[0]}-{filters[1]}"
-    one = _sum_layer(layer, name, flat, split.offsets[number, filters[0] : filters[1]])
+    offsets = split.offsets[number, filters[0] : filters[1]]
+    one = _sum_layer(layer, name, flat, split.bytes, offsets)
     shape = (kernel * depth, rows.size, columns.inputs)
     spec = InputSpec(name=INPUT, shape=shape, bits=network.bits_of(layer.source))
     piece = Network(name="piece", input=spec, layers=(one,), output=name)
@@ -306,9 +340,9 @@ def _sums_piece(
     made = piece.shape_of(name)
     kept = np.full(made, -1, np.int64)
     plane_out, pitch_out = sums.pitch
-    box = (2 * count, rows.size, columns.size)
+    box = (split.bytes * count, rows.size, columns.size)
     kept[:, :, columns.skip : columns.skip + columns.size] = grid(box, (plane_out, pitch_out, 1))
-    first = 2 * (number * len(split.weight) + filters[0])
+    first = split.bytes * (number * len(split.weight) + filters[0])
     runs = tuple(
         Run(
             {INPUT: source.index(channels[0], rows.step * y - rows.before, x_in)},
@@ -336,14 +370,14 @@ def _total_piece(
     first, last = filters
     count, parts, stored = last - first, len(split.channels), len(split.weight)
     name = f"{layer.name[:36]}.sum.f{first}-{last}"
-    one = _total_layer(layer, name, filters, split.offsets)
+    one = _total_layer(layer, name, filters, split.offsets, split.bytes)
     # The filters' own bytes, and those of the filter of ones.
     wanted = [*range(first, last), *range(layer.filters, stored)]
     numbers = [
-        2 * (part * stored + number) + byte
+        split.bytes * (part * stored + number) + byte
         for part in range(parts)
         for number in wanted
-        for byte in (0, 1)
+        for byte in range(split.bytes)
     ]
     plane, pitch = sums.pitch
     box = (rows.size, columns.size)

@@ -19,13 +19,15 @@ class Patch(Conv):
     """*Parameters*: those of `Conv`, but ``weight`` int32 with one kernel row; ``row_stride``, the
     rows' own; ``low_bits``: outputs are the low bits of what is shifted, not clamped;
     ``window_weight`` int32 [C], what the window sum counts of each channel, if there is a window
-    term (in the column that has no offset).
+    term (in the column that has no offset); ``wraps``: the sums fit the drain accumulators in the
+    end, whatever they pass on the way.
     """
 
     weight: NDArray[np.int32]  # type: ignore[assignment]
     row_stride: int = 1
     low_bits: bool = False
     window_weight: NDArray[np.int32] | None = None
+    wraps: bool = False
 
     def _check_weight(self) -> None:
         assert self.weight.dtype == np.int32

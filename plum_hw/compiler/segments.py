@@ -305,7 +305,7 @@ def build_masks(
         _compare_columns(builder, columns)
     else:
         builder = _added(config, columns, peak)
-        _check_sums(config, layer, builder.sums.worst)
+        _check_sums(config, layer, weights, builder.sums.worst)
     if residual:
         builder.residual(steps=steps)
     builder.segments[-1] = dataclasses.replace(builder.segments[-1], emit=True)
@@ -342,7 +342,7 @@ def _window(
     if not weights.window:
         return (), np.zeros(0, np.uint32)
     builder = _added(config, weights.window_columns, peak)
-    _check_sums(config, layer, builder.sums.worst)
+    _check_sums(config, layer, weights, builder.sums.worst)
     segments, words = builder.done()
     return segments, words[0]
 
@@ -387,9 +387,9 @@ def _pieces(column: Column, values: list[Array]) -> list[Piece]:
     ]
 
 
-def _check_sums(config: ArrayConfig, layer: str, worst: int) -> None:
+def _check_sums(config: ArrayConfig, layer: str, weights: Weights, worst: int) -> None:
     limit = (1 << (config.sum_bits - 1)) - 1
-    if worst > limit:
+    if worst > limit and not weights.wraps:
         raise Refusal(
             layer,
             f"sums can reach {worst} and the drain accumulator holds {limit}",
