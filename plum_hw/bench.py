@@ -73,10 +73,12 @@ def bundle_report(
         "clusters": config["clusters"],
         "group": "auto" if group is None else group,
         "parts": len(bundle.parts),
+        "batch": bundle.batch,
         "predicted_cycles": cycles,
+        "cycles_an_input": round(cycles / bundle.batch, 1),
         "milliseconds_at_100_mhz": round(cycles / (1000 * ASSUMED_CLOCK_MHZ), 5),
         "clock": CLOCK_NOTE,
-        "macs": network.macs(),
+        "macs": network.macs() * bundle.batch,
         "weight_bits": mask_words(bundle) * config["mask_bits"],
         "lane_use": round(used / cycles, 4),
         "layers": layers,
@@ -89,6 +91,7 @@ def measure(
     config: ArrayConfig,
     group: int | None = None,
     *,
+    batch: int = 1,
     simulated: bool = False,
 ) -> dict[str, Any]:
     """`bundle_report` of a network of the zoo, with what `simulate` says if that is asked for.
@@ -97,9 +100,9 @@ def measure(
     """
     network = build(name, options)
     try:
-        bundle = compile_network(network, config, group=group)
+        bundle = compile_network(network, config, group=group, batch=batch)
     except UnsupportedError as error:
-        problems = [problem.text for problem in check_network(network, config)]
+        problems = [problem.text for problem in check_network(network, config, batch)]
         return refusal_report(network, problems or [str(error)], options, config)
     report = bundle_report(network, bundle, options, group)
     return report | simulate(network, bundle, seed=options.seed) if simulated else report
@@ -128,7 +131,7 @@ def simulate(
     Returns ``simulated_cycles`` (a list where images differ), ``cycles_as_predicted``,
     ``equal_to_golden``, ``images``, ``seconds`` (wall time of the device's part).
     """
-    images = random_images(network, _SIMULATED_IMAGES, seed)
+    images = random_images(network, _SIMULATED_IMAGES * bundle.batch, seed)
     result = run_images(bundle, images, None, device=device)
     reference = bool((Reference(network).run(images) == result.outputs).all())
     return {
@@ -169,6 +172,9 @@ def bench_command(
         typer.Option(metavar="T", help="Filters that share additions: 1, 2, or auto by layer."),
     ] = "auto",
     act_bits: Annotated[int, typer.Option(metavar="A", help="Bits of the activations.")] = 8,
+    batch: Annotated[
+        int, typer.Option(metavar="N", help="Inputs that a dense network computes at a time.")
+    ] = 1,
     compare: Annotated[
         bool, typer.Option("--compare", help="All schemes, and their ratios to signed binary.")
     ] = False,
@@ -178,7 +184,10 @@ def bench_command(
     layers: Annotated[bool, typer.Option("--layers", help="Layer by layer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
 ) -> None:
-    """Cycles of a network with random weights, by scheme and density, on one array."""
+    """Cycles of a network with random weights, by scheme and density, on one array.
+
+    Those of dense networks with --batch are for all its inputs together.
+    """
     config = preset(array)
     if group not in GROUPS:
         raise ConfigError(f"--group {group}: it must be one of {', '.join(GROUPS)}")
@@ -186,7 +195,9 @@ def bench_command(
     reports = []
     for each in schemes:
         options = Options(scheme=each, density=density, seed=seed, act_bits=act_bits)
-        reports.append(measure(network, options, config, GROUPS[group], simulated=simulated))
+        reports.append(
+            measure(network, options, config, GROUPS[group], batch=batch, simulated=simulated)
+        )
     if not compare and "refused" in reports[0]:
         raise UnsupportedError(
             f"{network} ({scheme}) does not fit {array}: {'; '.join(reports[0]['refused'])}"
@@ -214,7 +225,8 @@ def _wrong(report: dict[str, Any]) -> bool:
 def _print(reports: list[dict[str, Any]], layers: bool) -> None:
     first = reports[0]
     compare = ratios(reports) if len(reports) > 1 else {}
-    console.say(f"{first['network']} on {first['array']}, {first['macs']:,} MAC, {CLOCK_NOTE}")
+    of = "" if first.get("batch", 1) == 1 else f" for a batch of {first['batch']}"
+    console.say(f"{first['network']} on {first['array']}, {first['macs']:,} MAC{of}, {CLOCK_NOTE}")
     table = _grid("scheme", "density", "cycles", "ms", "lanes", "kbit", "ratio")
     for report in reports:
         if "refused" not in report:

@@ -44,6 +44,10 @@ LimitOption = Annotated[
     int | None,
     typer.Option(parser=console.positive, metavar="N", help="Only the first N images."),
 ]
+BatchOption = Annotated[
+    int,
+    typer.Option(metavar="N", help="Inputs that a dense network computes at a time: see the docs."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")]
 
 
@@ -72,10 +76,11 @@ def compile_command(
         Path | None,
         typer.Option("-o", "--output", help="Bundle to write.", show_default="NETWORK's name.plum"),
     ] = None,
+    batch: BatchOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Place, schedule and pack a network for one array; predict its cycles."""
-    bundle = compile_network(load_network(network), preset(array))
+    bundle = compile_network(load_network(network), preset(array), batch=batch)
     target = output or network.with_suffix(".plum")
     bundle.save(target)
     if as_json:
@@ -86,12 +91,14 @@ def compile_command(
 
 
 @app.command()
-def check(network: NetworkArg, array: ArrayOption, as_json: JsonOption = False) -> None:
+def check(
+    network: NetworkArg, array: ArrayOption, batch: BatchOption = 1, as_json: JsonOption = False
+) -> None:
     """Name everything the array cannot do of a network, before anything is built.
 
     Exit code 1 when there is something.
     """
-    problems = check_network(load_network(network), preset(array))
+    problems = check_network(load_network(network), preset(array), batch)
     if as_json:
         console.print_json(
             {

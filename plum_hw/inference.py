@@ -31,6 +31,7 @@ class Inference:
     layers : of the bundle, predicted, and as the device counted the last image's
     seconds : wall time of the device's part, transfers included
     shares : where there were several devices, what each did: device, images, failure
+    batch : images that were computed at a time; ``cycles`` are those of a batch
     """
 
     device: str
@@ -42,6 +43,7 @@ class Inference:
     layers: Sequence[dict[str, Any]]
     seconds: float
     shares: Sequence[dict[str, Any]] = ()
+    batch: int = 1
 
     @property
     def equal_to_golden(self) -> bool:
@@ -76,6 +78,7 @@ class Inference:
             "top1": self.top1,
             "equal_to_golden": self.equal_to_golden,
             "mismatches": list(self.mismatches),
+            **({"batch": self.batch} if self.batch > 1 else {}),
             "predicted_cycles": self.predicted_cycles,
             "simulated_cycles": self.simulated_cycles,
             "seconds": round(self.seconds, 3),
@@ -107,14 +110,15 @@ def run_images(
     *,
     device: str | Sequence[str],
 ) -> Inference:
-    """Run images, uint8 [N, C, H, W], on `device`, or on several, and on the golden machine.
+    """Run images, uint8 [N, C, H, W], on `device`, or on several, and on the golden machine. A
+    bundle that was compiled for a batch takes so many at a time.
 
     Raises
     ------
     PlumHostError : a device that cannot be used, or images of another shape or type
     """
     # Wrong images are an error before a device is built or opened.
-    bundle.check_images(images)
+    count, images = len(images), bundle.pack(images)
     devices = [device] if isinstance(device, str) else list(device)
     shares: list[dict[str, Any]] = []
     counted = None
@@ -125,10 +129,11 @@ def run_images(
             measured, counted = _run(bundle, images, devices[0], activity)
         is_golden = devices == ["golden"]
         golden = measured if is_golden else _run(bundle, images, "golden", activity)[0]
-    different = (measured.outputs != golden.outputs).reshape(len(images), -1).any(axis=1)
+    outputs = bundle.unpack(measured.outputs, count)
+    different = (outputs != bundle.unpack(golden.outputs, count)).reshape(count, -1).any(axis=1)
     return Inference(
         device=", ".join(devices),
-        outputs=measured.outputs,
+        outputs=outputs,
         labels=labels,
         mismatches=np.flatnonzero(different).tolist(),
         predicted_cycles=bundle.manifest["predicted_cycles"],
@@ -136,6 +141,7 @@ def run_images(
         layers=layers_report(bundle, counted),
         seconds=measured.seconds,
         shares=shares,
+        batch=bundle.batch,
     )
 
 
@@ -205,4 +211,5 @@ def print_result(result: Inference) -> None:
         console.say(f"equal to golden    {equal}")
     counted = result.simulated_cycles
     text = f"{counted:,}" if isinstance(counted, int) else f"DIFFERENT: {counted}"
-    console.say(f"cycles an image    {text} counted, {result.predicted_cycles:,} predicted")
+    of = "cycles an image   " if result.batch == 1 else f"cycles a batch of {result.batch}"
+    console.say(f"{of} {text} counted, {result.predicted_cycles:,} predicted")

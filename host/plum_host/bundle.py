@@ -211,6 +211,41 @@ class Bundle:
 
     # ---- images ----------------------------------------------------------------------------------
 
+    @property
+    def batch(self) -> int:
+        """Inputs that are the pixels of one image of the network; 1 unless compiled for a batch."""
+        count: int = self.manifest.get("batch", 1)
+        return count
+
+    def pack(self, inputs: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        """Inputs [N, C, 1, 1] as images that hold a batch each, the last one filled up with zeros;
+        images themselves where there are no batches. Raises `ImageError` as `check_images` does.
+        """
+        inputs = np.asarray(inputs)
+        if self.batch == 1:
+            return self.check_images(inputs)
+        channels, *pixels = self.manifest["input"]["shape"]
+        if inputs.shape[1:] != (channels, 1, 1):
+            raise ImageError(
+                f"an input has shape {inputs.shape[1:]}; the network takes batches of "
+                f"{(channels, 1, 1)}"
+            )
+        count = -(-len(inputs) // self.batch)
+        padded = np.zeros((count * self.batch, channels), inputs.dtype)
+        padded[: len(inputs)] = inputs[:, :, 0, 0]
+        images = padded.reshape(count, self.batch, channels).swapaxes(1, 2)
+        return self.check_images(images.reshape(count, channels, *pixels))
+
+    def unpack(self, outputs: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+        """Outputs of the first ``count`` inputs that `pack` was given: [count, K, 1, 1] of batches,
+        else ``outputs`` themselves.
+        """
+        if self.batch == 1:
+            return outputs
+        filters = outputs.shape[1]
+        flat = outputs.reshape(len(outputs), filters, self.batch).swapaxes(1, 2)
+        return flat.reshape(-1, filters, 1, 1)[:count]
+
     def check_images(self, images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
         """Images as an array uint8 [N, C, H, W]. Raises `ImageError`: type, shape or range."""
         images = np.asarray(images)

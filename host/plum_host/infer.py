@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -44,8 +45,9 @@ def infer(
     pixels, truth = load_images(images, labels)
     pixels, truth = pixels[:limit], None if truth is None else truth[:limit]
     # Wrong images are an error before a device is built or opened.
-    loaded.check_images(pixels)
-    result = _run(loaded, pixels, device)
+    packed = loaded.pack(pixels)
+    result = _run(loaded, packed, device)
+    result = replace(result, outputs=loaded.unpack(result.outputs, len(pixels)))
     report = _report(loaded, result, truth)
     if as_json:
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
@@ -88,6 +90,7 @@ def _report(
         "images": len(result.outputs),
         "top1": top1,
         "seconds": round(result.seconds, 3),
+        "batch": bundle.batch,
         "predicted_cycles": bundle.manifest["predicted_cycles"],
         "simulated_cycles": counts[0] if len(counts) == 1 else counts,
         "outputs": hashlib.sha256(np.ascontiguousarray(result.outputs).tobytes()).hexdigest(),
@@ -98,8 +101,9 @@ def _print(report: dict[str, Any], device: str) -> None:
     _out.print(f"{report['images']} images on {device} in {report['seconds']:.1f} s")
     if report["top1"] is not None:
         _out.print(f"top-1 accuracy    {report['top1']:.2f} %")
-    _out.print(f"predicted cycles  {report['predicted_cycles']} an image")
-    _out.print(f"measured cycles   {report['simulated_cycles']} an image")
+    of = "an image" if report["batch"] == 1 else f"a batch of {report['batch']}"
+    _out.print(f"predicted cycles  {report['predicted_cycles']} {of}")
+    _out.print(f"measured cycles   {report['simulated_cycles']} {of}")
 
 
 def main() -> None:

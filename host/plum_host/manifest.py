@@ -98,7 +98,7 @@ def check_manifest(manifest: dict[str, Any], tensors: Tensors) -> None:
             f"its format version is {show(version)} and this program reads {VERSION}",
             "compile the network again with this program's release",
         )
-    check_keys(manifest, KEYS, "manifest")
+    check_keys(manifest, KEYS + (("batch",) if "batch" in manifest else ()), "manifest")
     config = _check_config(manifest["config"])
     if manifest["digest"] != config_digest(config):
         fail(f"digest is {show(manifest['digest'])} and not that of its array configuration")
@@ -112,6 +112,7 @@ def check_manifest(manifest: dict[str, Any], tensors: Tensors) -> None:
     size = check_int(manifest["host_bytes"], 1, _MAX_HOST_BYTES, "host_bytes")
     _check_tensor(manifest["input"], "input", size, ("bits",))
     _check_output(manifest["output"], size)
+    _check_batch(manifest)
     _check_tensors(manifest["tensors"], size)
     ends = _check_maps(manifest["maps"], tensors, config)
     _check_steps(manifest["steps"], len(manifest["parts"]), ends, size, config["result_depth"])
@@ -272,6 +273,17 @@ def _check_output(entry: Any, size: int) -> None:
     if kind != "map":
         fail(f"output: kind is {show(kind)}; it must be 'logits' or 'map'")
     _check_tensor(entry, "output", size, ("kind", "bits"))
+
+
+def _check_batch(manifest: dict[str, Any]) -> None:
+    """A batch fills the pixels of the input, and of the output."""
+    if "batch" not in manifest:
+        return
+    shapes = [manifest[key]["shape"] for key in ("input", "output")]
+    pixels = [height * width for _, height, width in shapes]
+    batch = check_int(manifest["batch"], 2, pixels[0], "batch")
+    if manifest["output"]["kind"] != "map" or pixels != [batch, batch]:
+        fail(f"batch is {batch} with an input of shape {shapes[0]} and an output of {shapes[1]}")
 
 
 def _check_maps(maps: list[Any], tensors: Tensors, config: dict[str, Any]) -> list[int]:

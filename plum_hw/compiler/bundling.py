@@ -168,8 +168,11 @@ class Bundler:
 
     # ---- the result ------------------------------------------------------------------------------
 
-    def bundle(self) -> Bundle:
-        """All of it. Raises `BundleError` where it is more than a bundle may hold."""
+    def bundle(self, batch: int = 1) -> Bundle:
+        """All of it. Raises `BundleError` where it is more than a bundle may hold.
+
+        batch : inputs of the host that are the pixels of one of the network
+        """
         network, config = self.network, self.config
         return Bundle.build(
             {
@@ -189,6 +192,7 @@ class Bundler:
                     ),
                 },
                 "host_bytes": self._end,
+                **({"batch": batch} if batch > 1 else {}),
                 "labels": None if network.labels is None else list(network.labels),
                 "layers": self._layers,
                 "predicted_cycles": sum(layer["cycles"] for layer in self._layers),
