@@ -44,6 +44,8 @@ WIDE = ArrayConfig(
     table_depth=4096,
     result_depth=1024,
 )
+#: Inputs at a time that dense networks are compiled for beside one.
+BATCHES = {"autoencoder": 64}
 NETWORKS_WIDE = ("mobilenet025", "autoencoder", "vgg-small", "resnet18")
 #: Networks in pieces on every board: compiling them takes minutes, so for one of them.
 NETWORKS_LARGE = ("vgg-small", "resnet18")
@@ -85,6 +87,12 @@ class Case:
     array: str
     options: Options
     group: int | None
+    batch: int = 1
+
+    @property
+    def label(self) -> str:
+        """The network's name in the results."""
+        return self.network if self.batch == 1 else f"{self.network} x{self.batch}"
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -92,7 +100,7 @@ class Case:
         options = self.options
         asked = options.density if options.scheme in bench.SPARSE else None
         group = "auto" if self.group is None else self.group
-        return self.network, self.array, options.scheme, asked, group
+        return self.label, self.array, options.scheme, asked, group
 
 
 def entry_key(entry: dict[str, Any]) -> tuple[Any, ...]:
@@ -107,7 +115,9 @@ def entry_key(entry: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def cases(name: str) -> list[Case]:
-    """Signed binary on every array; on one of them all schemes, the sparse ones at each density."""
+    """Signed binary on every array; on one of them all schemes, the sparse ones at each density;
+    and batches.
+    """
     found = []
     arrays = (COMPARED,) if name in NETWORKS_LARGE else ARRAYS
     for array in (*arrays, *((WIDE.name,) if name in NETWORKS_WIDE else ())):
@@ -117,6 +127,9 @@ def cases(name: str) -> list[Case]:
             for density in DENSITIES if several else (DENSITY,):
                 options = Options(scheme=scheme, density=density)
                 found += [Case(name, array, options, group) for group in GROUPS]
+    if name in BATCHES:
+        options, batch = Options(density=DENSITY), BATCHES[name]
+        found += [Case(name, array, options, group, batch) for array in ARRAYS for group in GROUPS]
     return found
 
 
@@ -129,12 +142,12 @@ def result(case: Case, *, simulated: bool = False) -> dict[str, Any]:
     network = build(case.network, case.options)
     config = WIDE if case.array == WIDE.name else preset(case.array)
     try:
-        bundle = compile_network(network, config, group=case.group)
+        bundle = compile_network(network, config, group=case.group, batch=case.batch)
     except UnsupportedError as error:
         report = bench.refusal_report(network, [str(error)], case.options, config)
-        return {**report, "group": case.key[-1]}
+        return {**report, "network": case.label, "group": case.key[-1]}
     report = bench.bundle_report(network, bundle, case.options, case.group)
-    entry = {key: report[key] for key in _KEYS}
+    entry = {key: report[key] for key in _KEYS} | {"network": case.label}
     fixed = _fixed_layers(network, case.options)
     names = [layer.name for layer in network.layers]
     bound: dict[str, int] = {}

@@ -30,6 +30,8 @@ Signed binary at density 0.35. *wide* is an array of no board (`benchmarks/run.p
 a cluster and memories for whole networks. *Lane use*: share of all lane cycles that add an
 activation for a pixel of the map. *Parts*: a network whose program does not fit the memories is
 loaded part after part for every image; the time of that is the link's, and not in the milliseconds.
+*x64*: 64 inputs of a dense network as the pixels of one map (`plum compile --batch 64`); cycles and
+milliseconds are those of all 64.
 """
 
 RATIOS_NOTE = """

@@ -47,7 +47,7 @@ from .tiling import fit
 _BYTE = 8
 #: What two bytes hold.
 _LIMIT = (1 << 2 * _BYTE) - 1
-#: Indices into `SHIFTS` by the number of bytes: scales bring each byte to where the shift leaves it.
+#: Indices into `SHIFTS` by the number of bytes: scales bring each byte to where a shift leaves it.
 _SHIFT = {2: 0, 3: 1}
 #: Of the input, the bytes of the sums, the residual and the output.
 Places = tuple[Place, Place, Place | None, Place]
@@ -247,10 +247,8 @@ def _sum_layer(
     )
 
 
-def _total_layer(
-    layer: WeightLayer, name: str, filters: Range, offsets: Array, each: int
-) -> Patch:
-    """The layer itself, of ``each`` bytes of its sums: ``offsets`` [ranges, filters of the split]."""
+def _total_layer(layer: WeightLayer, name: str, filters: Range, offsets: Array, each: int) -> Patch:
+    """The layer itself, of bytes of its sums, ``each``: ``offsets`` [ranges, filters of the split]."""
     first, last = filters
     count, split = last - first, len(offsets)
     requant = sliced_requant(layer.requant, first, last)

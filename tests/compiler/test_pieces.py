@@ -14,6 +14,7 @@ from plum_host.steps import turns
 from plum_hw.compiler import compile_network
 from plum_hw.compiler.pieces import cut_columns, cut_rows
 from plum_hw.config import ArrayConfig
+from plum_hw.errors import UnsupportedError
 from plum_hw.golden.diverge import machine_divergence
 from plum_hw.golden.machine import Machine
 from plum_hw.golden.reference import Reference
@@ -25,17 +26,22 @@ from tests.compiler.nets import Builder, array, residual_network
 SMALL: dict[str, Any] = {"lanes": 16, "clusters": 3, "write_buses": 2, "act_depth": 64}
 
 
-def check(network: Network, config: ArrayConfig, group: int | None = None) -> Bundle:
-    """Compile into pieces and compare a few images."""
+def check(
+    network: Network, config: ArrayConfig, group: int | None = None, *, wraps: bool = False
+) -> Bundle:
+    """Compile into pieces and compare a few images. wraps: the sums of three bytes may."""
     bundle = compile_network(network, config, group)
     assert len(bundle.steps) > 1
     images = random_images(network, 4, 7)
     machine = Machine(config)
     assert (machine.outputs(bundle, images) == Reference(network).run(images)).all()
     assert machine.run_image(bundle, images[3]) == bundle.manifest["predicted_cycles"]
-    assert not machine.overflows
-    assert machine_divergence(network, bundle, images[2], machine) is None
     entries = bundle.manifest["layers"]
+    assert {entries[index]["name"].split(".")[1] for index, _ in machine.overflows} == (
+        {"sum"} if wraps else set()
+    )
+    assert {knob for _, knob in machine.overflows} <= {"sum_bits"}
+    assert machine_divergence(network, bundle, images[2], machine) is None
     assert sum(entry["macs"] for entry in entries) == pytest.approx(network.macs(), rel=0.02)
     return bundle
 
@@ -61,6 +67,24 @@ def test_sums_of_few_channels_with_many_bits() -> None:
     net = Builder((40, 4, 4))
     net.conv(4, scheme="int", bits=4)
     check(net.network(), array(**SMALL, sum_bits=25))
+
+
+@pytest.mark.parametrize("window", [False, True])
+def test_sums_of_three_bytes(window: bool) -> None:
+    """Sums of both signs beyond 16 bits; on the way to them the accumulators wrap."""
+    net = Builder((100, 2, 7))
+    net.conv(9, 1, scheme="int", density=0.9, window=window)
+    net.conv(4, 1)
+    bundle = check(net.network(), array(**SMALL, sum_bits=23), wraps=True)
+    names = [entry["name"] for entry in bundle.manifest["layers"]]
+    assert any(name.startswith("conv0.c0-") for name in names)
+
+
+def test_sums_that_three_bytes_do_not_hold_are_refused() -> None:
+    net = Builder((100, 2, 7))
+    net.conv(9, 1, scheme="int", density=0.9)
+    with pytest.raises(UnsupportedError, match="sum_bits 22 or more"):
+        compile_network(net.network(), array(**SMALL, sum_bits=21))
 
 
 @pytest.mark.parametrize("clusters", [1, 3])

@@ -220,7 +220,7 @@ class CommandExecutor(wiring.Component):
                 m.next = "DATA"
 
     def _take_data(self, m: Module) -> None:
-        request, word = self._request, self._word
+        word = self._word
         byte, is_data = self.i.payload.data, self.i.payload.mark == Mark.DATA
         wide = self._wide | self._is[Op.RUN]
         with m.State("DATA"):
