@@ -248,7 +248,7 @@ def _sum_layer(
 
 
 def _total_layer(layer: WeightLayer, name: str, filters: Range, offsets: Array, each: int) -> Patch:
-    """The layer itself, of bytes of its sums, ``each``: ``offsets`` [ranges, filters of the split]."""
+    """The layer itself, of sums of ``each`` bytes: ``offsets`` [ranges, filters of the split]."""
     first, last = filters
     count, split = last - first, len(offsets)
     requant = sliced_requant(layer.requant, first, last)

@@ -140,7 +140,7 @@ def test_the_machine_equals_the_reference(name, array, scheme):
 @pytest.mark.parametrize(
     ("name", "array", "reason"),
     [
-        ("autoencoder", "arty-a7-35t", "use an array with sum_bits 23"),
+        ("autoencoder", "cluster", "use an array with sum_bits 23"),
     ],
 )
 def test_what_an_array_cannot_hold_is_named(name, array, reason):
