@@ -219,6 +219,7 @@ def info_report(bundle: Bundle) -> dict[str, Any]:
         "output": manifest["output"]["shape"],
         "layers": len(manifest["layers"]),
         "parts": len(bundle.parts),
+        "batch": bundle.batch,
         "predicted_cycles": manifest["predicted_cycles"],
         "words": {kind: f"{count} of {config[f'{kind}_depth']}" for kind, count in used.items()},
     }

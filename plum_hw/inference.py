@@ -78,7 +78,7 @@ class Inference:
             "top1": self.top1,
             "equal_to_golden": self.equal_to_golden,
             "mismatches": list(self.mismatches),
-            **({"batch": self.batch} if self.batch > 1 else {}),
+            "batch": self.batch,
             "predicted_cycles": self.predicted_cycles,
             "simulated_cycles": self.simulated_cycles,
             "seconds": round(self.seconds, 3),

@@ -73,6 +73,7 @@ def test_json_has_the_keys_that_scripts_rely_on(run: Run, files: Files, logits: 
     assert report == {
         "images": 3,
         "top1": pytest.approx(200 / 3),
+        "batch": 1,
         "predicted_cycles": predicted,
         "simulated_cycles": predicted,
         "outputs": hashlib.sha256(logits.outputs.tobytes()).hexdigest(),

@@ -46,6 +46,7 @@ def cycles_report(bundle: Bundle) -> dict[str, Any]:
         "array": manifest["config"]["name"],
         "clusters": manifest["config"]["clusters"],
         "parts": len(bundle.parts),
+        "batch": bundle.batch,
         "predicted_cycles": manifest["predicted_cycles"],
         "layers": layers_report(bundle),
     }
@@ -74,7 +75,8 @@ def cycles_table(bundle: Bundle) -> Table:
     report = cycles_report(bundle)
     layers, total = report["layers"], report["predicted_cycles"]
     macs = sum(layer["macs"] for layer in layers)
-    title = f"{report['network']} on {report['array']}, {macs:,} MAC"
+    of = "" if bundle.batch == 1 else f" for {bundle.batch} inputs"
+    title = f"{report['network']} on {report['array']}, {macs:,} MAC{of}"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("layer", overflow="fold")
     headings = ("cycles", "share", "density", "T", "RxF", "lanes", "stalls")

@@ -83,8 +83,8 @@ def test_sums_of_three_bytes(window: bool) -> None:
 def test_sums_that_three_bytes_do_not_hold_are_refused() -> None:
     net = Builder((100, 2, 7))
     net.conv(9, 1, scheme="int", density=0.9)
-    with pytest.raises(UnsupportedError, match="sum_bits 22 or more"):
-        compile_network(net.network(), array(**SMALL, sum_bits=21))
+    with pytest.raises(UnsupportedError, match="sum_bits 21 or more"):
+        compile_network(net.network(), array(**SMALL, sum_bits=20))
 
 
 @pytest.mark.parametrize("clusters", [1, 3])
