@@ -45,7 +45,7 @@ WIDE = ArrayConfig(
     result_depth=1024,
 )
 #: Inputs at a time that dense networks are compiled for beside one.
-BATCHES = {"autoencoder": 64}
+BATCHES: dict[str, int] = {}
 NETWORKS_WIDE = ("mobilenet025", "autoencoder", "vgg-small", "resnet18")
 #: Networks in pieces on every board: compiling them takes minutes, so for one of them.
 NETWORKS_LARGE = ("vgg-small", "resnet18")
