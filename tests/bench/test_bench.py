@@ -132,7 +132,9 @@ def test_comparison_names_what_is_refused(monkeypatch):
         (["layer-l", "--array", "huge"], "no array preset 'huge'"),
         (["layer-l", "--seed", "-2"], "seed is -2"),
         (["layer-l", "--group", "3"], "--group 3: it must be one of auto, 1, 2"),
-        (["autoencoder"], "autoencoder (signed-binary) does not fit arty-a7-35t: layer encode1: "),
+        (["layer-l", "--batch", "7"], "has 16x16 pixels; inputs of a batch have one"),
+        (["autoencoder", "--batch", "65"], "--batch 65: it must be 1 to 64"),
+        (["autoencoder", "--array", "cluster"], "does not fit cluster: layer encode1: sums can"),
     ],
 )
 def test_errors_are_one_line(arguments, message, monkeypatch, capsys):
