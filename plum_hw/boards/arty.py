@@ -1,6 +1,6 @@
 """Digilent Arty A7-35T: 100 MHz oscillator, FT2232H serial link."""
 
-from plum_hw.boards.board import XC7, Board, Capacity
+from plum_hw.boards.board import XC7, Board, Capacity, MiiPort
 
 ARTY = Board(
     name="arty",
@@ -16,5 +16,6 @@ ARTY = Board(
     # Ref: AMD DS180, table for XC7A35T.
     capacity=Capacity(lut=20_800, ff=41_600, ram=50, dsp=90),
     reset=("rst", 0),
+    mii=MiiPort(pins="eth_mii", clock="eth_clk25"),
     loader="arty_a7_35t",
 )

@@ -1,6 +1,6 @@
 """Digilent Arty A7-100T: the larger part on the same board."""
 
-from plum_hw.boards.board import XC7, Board, Capacity
+from plum_hw.boards.board import XC7, Board, Capacity, MiiPort
 
 ARTY_A7_100 = Board(
     name="arty-a7-100",
@@ -16,5 +16,6 @@ ARTY_A7_100 = Board(
     # Ref: AMD DS180, table for XC7A100T.
     capacity=Capacity(lut=63_400, ff=126_800, ram=135, dsp=240),
     reset=("rst", 0),
+    mii=MiiPort(pins="eth_mii", clock="eth_clk25"),
     loader="arty_a7_100t",
 )

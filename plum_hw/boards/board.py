@@ -6,6 +6,8 @@ import importlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from plum_hw.network import NetworkConfig
+
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
@@ -71,6 +73,20 @@ GOWIN = Family(
 
 
 @dataclass(frozen=True, kw_only=True)
+class MiiPort:
+    """An Ethernet PHY with a media-independent interface.
+
+    Parameters
+    ----------
+    pins : the platform's resource of the interface
+    clock : its resource of the pin that clocks the PHY with 25 MHz
+    """
+
+    pins: str
+    clock: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """One board.
 
@@ -95,6 +111,8 @@ class Board:
     place_options : further words for nextpnr
     pack_options : further words for the packer
     synthesis_options : further words for Yosys's synthesis command
+    mii : its Ethernet port, if the generator knows one
+    network : the link is that port, at these addresses; None: it is the serial port
     loader : what openFPGALoader calls the board
     """
 
@@ -118,6 +136,8 @@ class Board:
     place_options: tuple[str, ...] = ()
     pack_options: tuple[str, ...] = ()
     synthesis_options: tuple[str, ...] = ()
+    mii: MiiPort | None = None
+    network: NetworkConfig | None = None
 
     def preset_name(self, *, soc: bool) -> str:
         """The array preset that is built unless the user names another; ``soc``: --soc."""

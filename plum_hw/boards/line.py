@@ -31,6 +31,8 @@ class SerialLine(wiring.Component):
 
     #: Ports whose other side keeps no time with the array's clock: (inputs, outputs).
     ASYNCHRONOUS = (("uart_0__rx__io",), ("uart_0__tx__io",))
+    #: Further constraints, as XDC.
+    CONSTRAINTS = ""
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

@@ -36,6 +36,8 @@ def make_project(
         files[f"{name}.xdc"] += false_paths(*top.asynchronous_ports())
     if board.family is XC7 and isinstance(top, SocTop):
         files[f"{name}.xdc"] += longest_delays(*top.delayed_ports())
+    if board.family is XC7 and isinstance(top, BoardTop):
+        files[f"{name}.xdc"] += top.constraints()
     return files
 
 

@@ -65,19 +65,36 @@ endmodule
 """
 
 
+_MII_WRAPPER = """
+module {name}(
+  input clk, input rst, input mii_clk, input mii_rx_dv, input [3:0] mii_rx_data,
+  output mii_tx_en, output [3:0] mii_tx_data, output busy, output idle
+);
+  wire light;
+  assign busy = {light};
+  assign idle = ~busy;
+  plum board({pins});
+endmodule
+"""
+
+
 def simulation_verilog(board: Board, config: ArrayConfig, name: str) -> str:
     """Verilog of the board's top and of a wrapper `name` with the accelerator's ports and the busy
-    light. `rst` is the wrapper's own; the board starts as after configuration.
+    light; of a board with a `network` with an MII in place of the streams. `rst` is the wrapper's
+    own; the board starts as after configuration.
     """
     platform = board.make_platform()
     files = make_project(board, config, "plum", debug=True)
-    texts = [text for file, text in files.items() if file.endswith("cluster.v")]
+    tops = ("plum.v", "plum.debug.v")
+    texts = [text for file, text in files.items() if file.endswith(".v") and file not in tops]
     texts += [files["plum.debug.v"], MODELS.read_text()]
-    pins = {
-        f"{platform.default_clk}_0__io": "clk",
-        "uart_0__rx__io": "line_in",
-        "uart_0__tx__io": "line_out",
-    }
+    pins = {f"{platform.default_clk}_0__io": "clk"}
+    if board.network is None or board.mii is None:
+        wrapper = _WRAPPER
+        pins |= {"uart_0__rx__io": "line_in", "uart_0__tx__io": "line_out"}
+    else:
+        wrapper = _MII_WRAPPER
+        pins |= {f"{board.mii.pins}_0__{pin}__io": wire for pin, wire in _MII_PINS.items()}
     if board.leds:
         lamp, number = board.leds[0]
         pins[f"{lamp}_{number}__io"] = "light"
@@ -87,13 +104,24 @@ def simulation_verilog(board: Board, config: ArrayConfig, name: str) -> str:
     lit = "1'b0"
     if board.leds:
         lit = "~light" if _inverted(platform, *board.leds[0]) else "light"
-    wrapper = _WRAPPER.format(
+    text = wrapper.format(
         name=name,
         divisor=round(board.clock_hz / board.baud),
         light=lit,
         pins=", ".join(f".{pin}({wire})" for pin, wire in pins.items()),
     )
-    return "\n".join([*texts, wrapper])
+    return "\n".join([*texts, text])
+
+
+_MII_PINS = {
+    "rx_clk": "mii_clk",
+    "rx_dv": "mii_rx_dv",
+    "rx_er": "1'b0",
+    "rx_data": "mii_rx_data",
+    "tx_clk": "mii_clk",
+    "tx_en": "mii_tx_en",
+    "tx_data": "mii_tx_data",
+}
 
 
 def _inverted(platform: Any, name: str, number: int) -> bool:

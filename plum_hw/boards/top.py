@@ -15,6 +15,15 @@ from plum_hw.config import ArrayConfig
 from plum_hw.gateware.accelerator import Accelerator
 
 
+def _own_line(board: Board) -> Callable[[Board], Any]:
+    if board.network is None:
+        return SerialLine
+    # LiteEth is an extra: only a board on Ethernet needs it.
+    from plum_hw.boards.ethernet_line import EthernetLine
+
+    return EthernetLine
+
+
 class BoardTop(Elaboratable):
     """A core, the line to its host, lights and clock, on the pins of `board`.
 
@@ -26,8 +35,9 @@ class BoardTop(Elaboratable):
     config : ArrayConfig
     core : makes, of a configuration and `clock_hz`, what is behind the pins: `rx` and `tx`, streams
         of bytes, and the lights `busy`, `error` and `activity`, as the Accelerator has them
-    line : makes the line: streams `o`, bytes that came, and `i`, bytes to send; requests its pins
-        and names those that are asynchronous (`SerialLine.ASYNCHRONOUS`)
+    line : makes the line: streams `o`, bytes that came, and `i`, bytes to send; requests its pins,
+        names those that are asynchronous and constrains the others (`SerialLine.ASYNCHRONOUS`,
+        `.CONSTRAINTS`); None for the board's own, serial port or Ethernet
     """
 
     def __init__(
@@ -35,12 +45,12 @@ class BoardTop(Elaboratable):
         board: Board,
         config: ArrayConfig,
         core: Callable[..., Any] = Accelerator,
-        line: Any = SerialLine,
+        line: Callable[[Board], Any] | None = None,
     ) -> None:
         self.board = board
         self.config = config
         self._core = core
-        self._line = line
+        self._line = (line or _own_line(board))(board)
 
     def asynchronous_ports(self) -> tuple[list[str], list[str]]:
         """Inputs and outputs that have no timing to the clock, by the names of the top's ports.
@@ -53,6 +63,10 @@ class BoardTop(Elaboratable):
         outputs += ["{}_{}__io".format(*led) for led in self.board.leds]
         return inputs, outputs
 
+    def constraints(self) -> str:
+        """XDC of the line's ports."""
+        return self._line.CONSTRAINTS
+
     def elaborate(self, platform: Any) -> Module:
         board = self.board
         m = Module()
@@ -61,7 +75,7 @@ class BoardTop(Elaboratable):
             m.domains.sync = ClockDomain()
             m.submodules.clock = ClockTree(board)
         m.submodules.accelerator = core = self._core(self.config, clock_hz=board.clock_hz)
-        m.submodules.line = line = self._line(board)
+        m.submodules.line = line = self._line
         wiring.connect(m, line.o, core.rx)
         wiring.connect(m, core.tx, line.i)
 

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +18,24 @@ from plum_hw.virtual.build import Progress, build_board
 _STOP_SECONDS = 5.0
 
 
+@dataclass(frozen=True)
+class MiiCounts:
+    """What passed over the MII of a board; nibbles of frames with preamble, check and gap behind.
+
+    to_frames, to_nibbles : to the device
+    from_frames, from_nibbles : from the device
+    payload : bytes in the datagrams to the device
+    bad : frames of the device that no network would have taken
+    """
+
+    to_frames: int
+    to_nibbles: int
+    from_frames: int
+    from_nibbles: int
+    payload: int
+    bad: int
+
+
 class VirtualBoard:
     """The whole accelerator in Verilator, as a process of its own that ends with this one.
 
@@ -26,7 +45,8 @@ class VirtualBoard:
     Parameters
     ----------
     config : the array
-    pins : the board at whose pins everything is simulated, bit by bit; much slower
+    pins : the board at whose pins everything is simulated, bit by bit; much slower. One with a
+        `network` is reached by frames on its MII; whoever opens `url` or `udp_url` is its neighbour
     port : TCP port on the loopback interface; 0 lets the system choose
     trace : file for waves (FST); such a board is slower
     progress : called with a line for each step of the first build
@@ -52,7 +72,9 @@ class VirtualBoard:
         if pins is not None:
             # On a line a byte is longer on its way, and nobody sees that a request is served.
             quiet_cycles += 8 * config.packet_bytes + 40 * round(pins.clock_hz / pins.baud)
-        arguments = [str(os.getpid()), str(port), str(quiet_cycles)]
+        network = None if pins is None else pins.network
+        address = "0:0" if network is None else f"{network.ip_number}:{network.port}"
+        arguments = [str(os.getpid()), str(port), str(quiet_cycles), address]
         if trace is not None:
             arguments.append(str(trace))
         self._process = subprocess.Popen(
@@ -63,6 +85,8 @@ class VirtualBoard:
             text=True,
         )
         self._simulated: tuple[int, float] | None = None
+        #: Of a board with a `network`, once it is closed.
+        self.mii: MiiCounts | None = None
         assert self._process.stdout is not None
         said = re.fullmatch(r"port (\d+)", self._process.stdout.readline().strip())
         if said is None:
@@ -117,6 +141,8 @@ class VirtualBoard:
             output, _ = self._process.communicate()
         if match := re.search(r"cycles (\d+) seconds ([\d.]+)", output):
             self._simulated = int(match[1]), float(match[2])
+        if match := re.search(r"mii ([\d ]+)", output):
+            self.mii = MiiCounts(*map(int, match[1].split()))
 
     def __enter__(self) -> VirtualBoard:
         return self

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import plum_host.protocol
@@ -23,6 +23,7 @@ from plum_hw.tools import cache_dir, tool_versions, verilator_env
 Progress = Callable[[str], None]
 
 _HARNESS = Path(__file__).with_name("harness.cpp")
+_MII = Path(__file__).with_name("mii.h")
 _TOP = "accelerator"
 _VERILATOR_FLAGS = (
     "--cc --exe --build -j 2 -O3 --flatten --x-assign fast --x-initial fast --no-assert "
@@ -92,6 +93,7 @@ def build_board(
         emit=lambda: _emit(config, pins),
         top=_TOP,
         harness=_HARNESS,
+        headers=() if pins is None or pins.network is None else (_MII,),
         trace=trace,
         progress=progress,
     )
@@ -104,6 +106,7 @@ def build_simulation(
     emit: Callable[[], str],
     top: str,
     harness: Path,
+    headers: Sequence[Path] = (),
     trace: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -111,7 +114,8 @@ def build_simulation(
 
     *Parameters*: ``name``, of the gateware, for people; ``key``, the digest of its configuration:
     what its sources do not say of it; ``emit`` gives the Verilog, whose top module is ``top``;
-    ``harness``, a C++ file with `main` around a `Vboard`; ``trace`` and ``progress`` as above.
+    ``harness``, a C++ file with `main` around a `Vboard`; ``headers``, that it includes where
+    PLUM_NAME is defined; ``trace`` and ``progress`` as above.
     """
     report = progress or (lambda line: None)
     root = cache_dir() / "virtual"
@@ -125,19 +129,27 @@ def build_simulation(
             report(f"writing the Verilog of {name}")
             _write_whole(verilog, emit())
     flags = [*_VERILATOR_FLAGS.split(), "--top-module", top, *(["--trace-fst"] if trace else [])]
-    program = root / _digest(verilog.read_text(), harness.read_text(), flags, versions)
+    for header in headers:
+        flags += ["-CFLAGS", f"-DPLUM_{header.stem.upper()}=1"]
+    texts = [file.read_text() for file in (harness, *headers)]
+    program = root / _digest(verilog.read_text(), *texts, flags, versions)
     with _lock(program):
         if not program.exists():
             report(f"compiling the simulation of {name} with Verilator (once)")
-            _compile(verilog, harness, flags, program)
+            _compile(verilog, harness, headers, flags, program)
     return program
 
 
-def _compile(verilog: Path, harness: Path, flags: list[str], target: Path) -> None:
+def _compile(
+    verilog: Path, harness: Path, headers: Sequence[Path], flags: list[str], target: Path
+) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         work = Path(folder)
         shutil.copy(verilog, work / "board.v")
         shutil.copy(harness, work / "harness.cpp")
+        (work / "obj").mkdir()
+        for header in headers:
+            shutil.copy(header, work / "obj" / header.name)
         command = ["verilator", *flags, "board.v", "harness.cpp"]
         result = subprocess.run(
             command,
@@ -161,7 +173,14 @@ def _compile(verilog: Path, harness: Path, flags: list[str], target: Path) -> No
 def _sources_digest() -> str:
     """Of all that the Verilog is made from, so that a known array is not elaborated again."""
     package = Path(plum_hw.__file__).parent
-    names = ("config.py", "controller.py", "layouts.py", "registers.py", "timing.py")
+    names = (
+        "config.py",
+        "controller.py",
+        "layouts.py",
+        "network.py",
+        "registers.py",
+        "timing.py",
+    )
     files = [
         *sorted((package / "gateware").rglob("*.py")),
         *(package / name for name in names),

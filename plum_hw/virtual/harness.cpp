@@ -1,13 +1,14 @@
 // Virtual board: the compiled accelerator behind a loopback TCP socket, or UDP.
 //
-//     board PARENT PORT QUIET [TRACE]
+//     board PARENT PORT QUIET IP:UDP [TRACE]
 //
 // PARENT is the process whose end ends this one, PORT the port to listen on (0: any), QUIET the
 // number of cycles without a byte and without a request being served after which nothing can change
-// any more.
+// any more, IP:UDP the device's address as two numbers where PLUM_MII is defined and it is reached
+// over its MII (else 0:0).
 // SIGUSR1 is a power cut: the device begins anew with empty memories, the client stays.
 // Standard output: "port N" at the start, "cycles N seconds S" (of the processor)
-// at the end.
+// at the end, and with an MII "mii" and the MiiCounts.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -28,6 +29,9 @@
 
 #include "Vboard.h"
 #include "verilated.h"
+#if PLUM_MII
+#include "mii.h"
+#endif
 #if VM_TRACE_FST
 #include "verilated_fst_c.h"
 #endif
@@ -107,6 +111,19 @@ class Line {
     bool has_byte() const { return next_ < end_; }
     uint8_t byte() const { return received_[next_]; }
     void take_byte() { ++next_; }
+    // A datagram, or of a stream as many whole packets as fit into one.
+    std::vector<uint8_t> take(size_t most) {
+        size_t end = end_;
+        if (end - next_ > most) {
+            end = next_ + most;
+            while (end > next_ && received_[end - 1] != 0) --end;
+            if (end == next_) end = next_ + most;
+        }
+        std::vector<uint8_t> data(received_.begin() + static_cast<long>(next_),
+                                  received_.begin() + static_cast<long>(end));
+        next_ = end;
+        return data;
+    }
     // What was on its way to a device that has lost its power, or from it.
     void lose_bytes() {
         next_ = end_ = 0;
@@ -197,7 +214,15 @@ class Line {
 // The compiled gateware and its clock.
 class Device {
   public:
-    Device(VerilatedContext *context, const char *trace) : context_(context), top_(context) {
+    Device(VerilatedContext *context, const char *address, const char *trace)
+        : context_(context), top_(context) {
+#if PLUM_MII
+        unsigned long ip = 0, udp = 0;
+        if (std::sscanf(address, "%lu:%lu", &ip, &udp) != 2) fail(address);
+        mii_ = MiiLine(static_cast<uint32_t>(ip), static_cast<uint16_t>(udp));
+#else
+        (void)address;
+#endif
 #if VM_TRACE_FST
         if (trace != nullptr) {
             context_->traceEverOn(true);
@@ -223,6 +248,33 @@ class Device {
 #endif
     }
 
+#if PLUM_MII
+    // One clock cycle, of which the MII's clock has four; true if something moved or is to.
+    bool cycle(Line &line) {
+        const int phase = static_cast<int>(cycles_ & 3);
+        if (phase == 0) {
+            // What the last rising edge brought, and what the next will see.
+            for (uint8_t byte : mii_.take(top_.mii_tx_en, top_.mii_tx_data)) line.put_byte(byte);
+            if (line.has_byte()) {
+                mii_.look_for();
+                if (mii_.has_room()) mii_.give(line.take(kDatagramBytes));
+            }
+            const int nibble = mii_.next();
+            top_.mii_rx_dv = nibble >= 0;
+            top_.mii_rx_data = nibble >= 0 ? nibble : 0;
+            top_.mii_clk = 0;
+        } else if (phase == 2) {
+            top_.mii_clk = 1;
+        }
+        low();
+        const bool serves = !top_.idle;
+        high();
+        ++cycles_;
+        return serves || top_.mii_tx_en || mii_.busy();
+    }
+
+    const MiiCounts &mii() const { return mii_.counts(); }
+#else
     // One clock cycle; true if something moved or a request is being served.
     bool cycle(Line &line) {
         top_.rx_valid = line.has_byte();
@@ -238,6 +290,7 @@ class Device {
         ++cycles_;
         return took || gave || serves || top_.tx_valid;
     }
+#endif
 
     uint64_t cycles() const { return cycles_; }
 
@@ -260,6 +313,10 @@ class Device {
 
     VerilatedContext *context_;
     Vboard top_;
+#if PLUM_MII
+    static constexpr size_t kDatagramBytes = 1472;
+    MiiLine mii_{0, 0};
+#endif
     uint64_t cycles_ = 0;
 #if VM_TRACE_FST
     VerilatedFstC trace_;
@@ -270,8 +327,8 @@ class Device {
 }  // namespace
 
 int main(int argc, char **argv) {
-    if (argc < 4) {
-        std::fprintf(stderr, "usage: %s PARENT PORT QUIET [TRACE]\n", argv[0]);
+    if (argc < 5) {
+        std::fprintf(stderr, "usage: %s PARENT PORT QUIET IP:UDP [TRACE]\n", argv[0]);
         return 2;
     }
     const pid_t parent = static_cast<pid_t>(std::atol(argv[1]));
@@ -286,8 +343,8 @@ int main(int argc, char **argv) {
 
     Line line(std::atoi(argv[2]));
     auto context = std::make_unique<VerilatedContext>();
-    const char *trace = argc > 4 ? argv[4] : nullptr;
-    auto device = std::make_unique<Device>(context.get(), trace);
+    const char *trace = argc > 5 ? argv[5] : nullptr;
+    auto device = std::make_unique<Device>(context.get(), argv[4], trace);
     std::printf("port %d\n", line.port());
     std::fflush(stdout);
 
@@ -300,7 +357,7 @@ int main(int argc, char **argv) {
             cycles += device->cycles();
             device.reset();
             context = std::make_unique<VerilatedContext>();
-            device = std::make_unique<Device>(context.get(), nullptr);
+            device = std::make_unique<Device>(context.get(), argv[4], nullptr);
             line.lose_bytes();
         }
         const bool idle = quiet >= quiet_cycles && !line.has_byte();
@@ -312,5 +369,12 @@ int main(int argc, char **argv) {
     }
     std::printf("cycles %llu seconds %.6f\n", static_cast<unsigned long long>(cycles + device->cycles()),
                 simulated);
+#if PLUM_MII
+    const MiiCounts &mii = device->mii();
+    std::printf("mii %llu %llu %llu %llu %llu %llu\n", (unsigned long long)mii.to_frames,
+                (unsigned long long)mii.to_nibbles, (unsigned long long)mii.from_frames,
+                (unsigned long long)mii.from_nibbles, (unsigned long long)mii.payload,
+                (unsigned long long)mii.bad);
+#endif
     return 0;
 }
