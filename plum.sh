@@ -23,7 +23,7 @@ die() {
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 lock_file=requirements.lock
-all_extras=hw,boards,explore,sim,train,dev
+all_extras=hw,boards,ethernet,explore,sim,train,dev
 
 # --- Python --------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from plum_hw.errors import BuildError, ConfigError
 from plum_hw.flow.families import Resources, placed_resources
 from plum_hw.flow.nextpnr import PLACE_SECONDS, Design, Placed, place
 from plum_hw.flow.vivado import run_vivado
+from plum_hw.network import Link, NetworkConfig
 from plum_hw.report.build import BuildReport, print_report
 from plum_hw.report.resources import CLUSTER, synthesise, synthesise_whole
 from plum_hw.soc.firmware import App, Firmware, build_firmware
@@ -37,8 +38,8 @@ from plum_hw.tools import ToolMissing, tool_path, tool_version
 DESIGN = "plum"
 #: Modules that a report names: of the array, of the link or of the controller, of a cluster.
 _BLOCK = re.compile(
-    r"line|accelerator\.(link|device\.\w+)|device\.\w+|accelerator|processor|rom|ram|flash|serial|"
-    rf"timer|checksum|system|{CLUSTER}(\.\w+)?"
+    r"line|plum_ethernet|accelerator\.(link|device\.\w+)|device\.\w+|accelerator|processor|rom|ram|"
+    rf"flash|serial|timer|checksum|system|{CLUSTER}(\.\w+)?"
 )
 
 
@@ -159,13 +160,15 @@ def _write_project(
     try:
         # Amaranth takes a second to import: only commands that build pay for it.
         from plum_hw.boards.project import make_project
+
+        files = make_project(board, config, DESIGN, _top(board, config, firmware, core))
     except ModuleNotFoundError as error:
+        extras = "hw" if board.ethernet is None else "hw,ethernet"
         raise ToolMissing(
             f"the Python package {error.name}",
             needed_by="plum build",
-            remedy="pip install 'plum-hw[hw]'",
+            remedy=f"pip install 'plum-hw[{extras}]'",
         ) from None
-    files = make_project(board, config, DESIGN, _top(board, config, firmware, core))
     try:
         for name, text in files.items():
             (folder / name).write_text(text)
@@ -180,7 +183,7 @@ def _top(
     firmware: Firmware | None,
     core: Callable[..., Any] | None,
 ) -> Any:
-    """What is behind the pins; None: the accelerator alone."""
+    """What is behind the pins; None: the accelerator with the board's link."""
     from plum_hw.boards.soc_top import SocTop, controller_for
     from plum_hw.boards.top import BoardTop
 
@@ -334,10 +337,29 @@ def build_command(
         typer.Option("--soc", help="With a controller beside the array: the board works alone."),
     ] = False,
     app_name: Annotated[App, typer.Option("--app", help="Firmware of --soc.")] = App.STANDALONE,
+    link: Annotated[
+        Link, typer.Option(help="Serial port, or the Ethernet port with UDP (Arty boards).")
+    ] = Link.UART,
+    ip: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="IPv4 address of --link ethernet.")
+    ] = NetworkConfig.ip,
+    mac: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="MAC address of --link ethernet.")
+    ] = NetworkConfig.mac,
+    udp_port: Annotated[
+        int, typer.Option(metavar="PORT", help="UDP port of --link ethernet.")
+    ] = NetworkConfig.port,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON on stdout.")] = False,
 ) -> None:
     """Build for a board: project, resource report, and a bitstream that meets timing."""
     target = find_board(board)
+    if link is Link.ETHERNET:
+        if soc:
+            raise ConfigError("--soc answers over the serial port: build without --link ethernet")
+        network = NetworkConfig(ip=ip, mac=mac, port=udp_port)
+        target = dataclasses.replace(target, ethernet=network)
+    elif (ip, mac, udp_port) != (NetworkConfig.ip, NetworkConfig.mac, NetworkConfig.port):
+        raise ConfigError("--ip, --mac and --udp-port are those of --link ethernet: give that too")
     if clock is not None:
         target = dataclasses.replace(target, clock_hz=round(clock * 1e6))
     config = preset(array or target.preset_name(soc=soc))

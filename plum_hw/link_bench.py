@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from plum_host.session import Session
     from plum_hw.virtual import VirtualBoard
 
-#: Lines that are simulated: bytes a second (8N1: a tenth of the baud rate), and seconds one way.
+#: Lines that are simulated: bytes a second (8N1: a tenth of the baud rate), seconds one way, and
+#: whether packets travel as UDP over Ethernet.
 LINES = {
-    "serial, 1 Mbaud": (1e5, 0.5e-3),
-    "serial, 12 Mbaud": (1.2e6, 0.5e-3),
-    "100 Mbit/s": (1.25e7, 0.1e-3),
+    "serial, 1 Mbaud": (1e5, 0.5e-3, False),
+    "serial, 12 Mbaud": (1.2e6, 0.5e-3, False),
+    "UDP, 100 Mbit/s": (1.25e7, 0.1e-3, True),
 }
 _REPLAYS = 10
 _SEED = 1
@@ -93,14 +94,21 @@ def simulated(
     from plum_host.faults import SimulatedLine
     from plum_host.session import Session
 
-    rate, latency = LINES[line]
+    rate, latency, datagrams = LINES[line]
     config = ArrayConfig.from_dict(bundle.manifest["config"])
     transport = SimulatedLine(
-        GoldenDevice(config), bytes_per_second=rate, latency=latency, clock_hz=clock_hz
+        GoldenDevice(config),
+        bytes_per_second=rate,
+        latency=latency,
+        clock_hz=clock_hz,
+        datagrams=datagrams,
     )
     with Session(transport) as session:
         session.load(bundle)
+        before = transport.bytes_out
         found = flow(session, bundle, images, expected)
+        # With the headers, checks and gaps of Ethernet.
+        wire = transport.bytes_out - before
         # The same memory over and over, enough of it that its begin and end do not count.
         words = config.code_depth
         data = np.random.default_rng(_SEED).bytes(SPACE_BYTES[Space.CODE] * words)
@@ -112,8 +120,9 @@ def simulated(
         "line": line,
         "bytes_per_second": rate,
         **found.as_dict(),
-        "line_used": round(found.sent / rate / found.seconds, 4),
-        "images_per_second_of_link": round(rate * found.images / found.sent, 1),
+        "payload_share": round(found.payload / wire, 4),
+        "line_used": round(wire / rate / found.seconds, 4),
+        "images_per_second_of_link": round(rate * found.images / wire, 1),
         "weights_share": round(weights / rate, 4),
     }
 

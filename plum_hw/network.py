@@ -5,11 +5,19 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 from plum_hw.errors import ConfigError
 
 #: Longest payload of a datagram that needs no fragments: 1,500 bytes less IPv4's and UDP's headers.
 DATAGRAM_BYTES = 1472
+
+
+class Link(StrEnum):
+    """What a board's host is connected to."""
+
+    UART = "uart"
+    ETHERNET = "ethernet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +47,9 @@ class NetworkConfig:
         if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", self.mac):
             raise ConfigError(f"MAC address {self.mac!r} is none; it must be like {_MAC}")
         if self.mac_number >> 40 & 1 or not self.mac_number:
-            raise ConfigError(f"MAC address {self.mac} is not that of one port; give one like {_MAC}")
+            raise ConfigError(
+                f"MAC address {self.mac} is not that of one port; give one like {_MAC}"
+            )
         if not 1 <= self.port <= 0xFFFF:
             raise ConfigError(f"UDP port is {self.port}; it must be 1 to 65535")
 

@@ -152,8 +152,13 @@ class DeviceClient:
             ticket = self.submit(Ticket(Op.READ, Space.IDENTITY, 0, word, 4))
             payload += self.wait(ticket)
         identity = Identity.from_bytes(payload, self.transport.name)
-        self.packet_bytes = identity.packet_bytes
         self._room = identity.queue_bytes - 1
+        self.packet_bytes = identity.packet_bytes
+        if self.transport.packet_bytes < identity.packet_bytes:
+            # Small, and so many that they fill the queue: what is under way hides the way there
+            # and back.
+            packets = -(-self._room // (self.transport.packet_bytes + 1))
+            self.packet_bytes = self._room // packets - 1
         return identity
 
     def write(self, space: Space, cluster: int, address: int, data: bytes) -> list[Ticket]:

@@ -6,6 +6,7 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
+from plum_host.datagrams import PACKET_BYTES, Gatherer, wire_bytes
 from plum_host.errors import TransportError
 from plum_host.packets import END
 from plum_host.transports.base import StreamTransport
@@ -156,6 +157,8 @@ class SimulatedLine(StreamTransport):
     latency : seconds from one end to the other
     clock_hz : of the array
     faults : what goes wrong on the line
+    datagrams : packets travel as UDP over Ethernet, gathered as by `UdpTransport`; time and
+        `bytes_out` then count all that a frame costs
     """
 
     def __init__(
@@ -166,6 +169,7 @@ class SimulatedLine(StreamTransport):
         latency: float = 0.0,
         clock_hz: float = 100e6,
         faults: Faults | None = None,
+        datagrams: bool = False,
         name: str = "simulated line",
     ) -> None:
         super().__init__(name)
@@ -183,6 +187,9 @@ class SimulatedLine(StreamTransport):
         self.bytes_out = self.bytes_back = 0
         self._rest = b""
         self._answer_rest = b""
+        self._datagrams = Gatherer() if datagrams else None
+        if datagrams:
+            self.packet_bytes = PACKET_BYTES
 
     def now(self) -> float:
         return self._now
@@ -201,12 +208,26 @@ class SimulatedLine(StreamTransport):
         *frames, self._rest = (self._rest + data).split(END)
         for frame in frames:
             whole = frame + END
-            self._out_free = max(self._now, self._out_free) + len(whole) * self._byte
-            self.bytes_out += len(whole)
-            for part in self._out.spoil_frame(whole):
+            if self._datagrams is None:
+                self._put(len(whole), [whole])
+            else:
+                self._put_datagrams(self._datagrams.add(whole))
+
+    def _put(self, size: int, frames: list[bytes]) -> None:
+        self._out_free = max(self._now, self._out_free) + size * self._byte
+        self.bytes_out += size
+        for frame in frames:
+            for part in self._out.spoil_frame(frame):
                 self._under_way.append((self._out_free + self._latency, part))
 
+    def _put_datagrams(self, datagrams: list[bytes]) -> None:
+        for datagram in datagrams:
+            frames = [frame + END for frame in datagram.split(END)[:-1]]
+            self._put(wire_bytes(len(datagram)), frames)
+
     def read_bytes(self, seconds: float) -> bytes:
+        if self._datagrams is not None:
+            self._put_datagrams(self._datagrams.flush())
         end = self._now + seconds
         while True:
             self._deliver(self._coming[0][0] if self._coming else end)
@@ -234,8 +255,9 @@ class SimulatedLine(StreamTransport):
             for frame in frames:
                 whole = frame + END
                 begin = max(self._device_free, self._back_free)
-                self._back_free = begin + len(whole) * self._byte
-                self.bytes_back += len(whole)
+                size = len(whole) if self._datagrams is None else wire_bytes(len(whole))
+                self._back_free = begin + size * self._byte
+                self.bytes_back += size
                 for part in self._back.spoil_frame(whole):
                     self._coming.append((self._back_free + self._latency, part))
             if self._coming:

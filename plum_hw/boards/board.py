@@ -112,7 +112,7 @@ class Board:
     pack_options : further words for the packer
     synthesis_options : further words for Yosys's synthesis command
     mii : its Ethernet port, if the generator knows one
-    network : the link is that port, at these addresses; None: it is the serial port
+    ethernet : the link is that port, at these addresses; None: it is the serial port
     loader : what openFPGALoader calls the board
     """
 
@@ -137,7 +137,7 @@ class Board:
     pack_options: tuple[str, ...] = ()
     synthesis_options: tuple[str, ...] = ()
     mii: MiiPort | None = None
-    network: NetworkConfig | None = None
+    ethernet: NetworkConfig | None = None
 
     def preset_name(self, *, soc: bool) -> str:
         """The array preset that is built unless the user names another; ``soc``: --soc."""

@@ -23,17 +23,17 @@ create_clock -name eth_rx_clk -period 40.000 [get_ports {{{pins}_0__rx_clk__io}}
 create_clock -name eth_tx_clk -period 40.000 [get_ports {{{pins}_0__tx_clk__io}}]
 set_clock_groups -asynchronous -group [get_clocks eth_rx_clk]
 set_clock_groups -asynchronous -group [get_clocks eth_tx_clk]
-set_input_delay -clock eth_rx_clk -max 30.000 [get_ports {{{pins}_0__rx_d*__io*}}]
-set_input_delay -clock eth_rx_clk -min 10.000 [get_ports {{{pins}_0__rx_d*__io*}}]
-set_input_delay -clock eth_rx_clk -max 30.000 [get_ports {{{pins}_0__rx_er__io}}]
-set_input_delay -clock eth_rx_clk -min 10.000 [get_ports {{{pins}_0__rx_er__io}}]
-set_output_delay -clock eth_tx_clk -max 15.000 [get_ports {{{pins}_0__tx_en__io {pins}_0__tx_data__io[*]}}]
-set_output_delay -clock eth_tx_clk -min 0.000 [get_ports {{{pins}_0__tx_en__io {pins}_0__tx_data__io[*]}}]
+set eth_rx [get_ports {{{pins}_0__rx_d*__io* {pins}_0__rx_er__io}}]
+set_input_delay -clock eth_rx_clk -max 30.000 $eth_rx
+set_input_delay -clock eth_rx_clk -min 10.000 $eth_rx
+set eth_tx [get_ports {{{pins}_0__tx_en__io {pins}_0__tx_data__io*}}]
+set_output_delay -clock eth_tx_clk -max 15.000 $eth_tx
+set_output_delay -clock eth_tx_clk -min 0.000 $eth_tx
 """
 
 
 class EthernetLine(wiring.Component):
-    """The board's PHY, 100 Mbit/s over MII, at the addresses of its `network`.
+    """The board's PHY, 100 Mbit/s over MII, at the addresses of its `ethernet`.
 
     The PHY keeps what its straps say: it negotiates rate and duplex by itself, nothing is
     configured over MDIO.
@@ -53,7 +53,7 @@ class EthernetLine(wiring.Component):
     """
 
     def __init__(self, board: Board) -> None:
-        if board.mii is None or board.network is None:
+        if board.mii is None or board.ethernet is None:
             raise ConfigError(
                 f"no Ethernet port is known of {board.name}; build with --link uart, or for a "
                 "board that has one: arty, arty-a7-100"
@@ -64,7 +64,7 @@ class EthernetLine(wiring.Component):
                 "50 MHz, for it clocks the PHY"
             )
         self._board = board
-        self._mii, self._network = board.mii, board.network
+        self._mii, self._network = board.mii, board.ethernet
         pins = board.mii.pins
         #: Ports whose other side keeps no time with any clock: (inputs, outputs).
         self.ASYNCHRONOUS = (

@@ -80,7 +80,7 @@ endmodule
 
 def simulation_verilog(board: Board, config: ArrayConfig, name: str) -> str:
     """Verilog of the board's top and of a wrapper `name` with the accelerator's ports and the busy
-    light; of a board with a `network` with an MII in place of the streams. `rst` is the wrapper's
+    light; of a board with `ethernet` with an MII in place of the streams. `rst` is the wrapper's
     own; the board starts as after configuration.
     """
     platform = board.make_platform()
@@ -89,7 +89,7 @@ def simulation_verilog(board: Board, config: ArrayConfig, name: str) -> str:
     texts = [text for file, text in files.items() if file.endswith(".v") and file not in tops]
     texts += [files["plum.debug.v"], MODELS.read_text()]
     pins = {f"{platform.default_clk}_0__io": "clk"}
-    if board.network is None or board.mii is None:
+    if board.ethernet is None or board.mii is None:
         wrapper = _WRAPPER
         pins |= {"uart_0__rx__io": "line_in", "uart_0__tx__io": "line_out"}
     else:

@@ -16,7 +16,7 @@ from plum_hw.gateware.accelerator import Accelerator
 
 
 def _own_line(board: Board) -> Callable[[Board], Any]:
-    if board.network is None:
+    if board.ethernet is None:
         return SerialLine
     # LiteEth is an extra: only a board on Ethernet needs it.
     from plum_hw.boards.ethernet_line import EthernetLine

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,7 @@ class BuildReport:
             "demo": demo_report(self.board, self.config),
             "bitstream": None if self.bitstream is None else str(self.bitstream),
             "project": str(self.folder),
+            "ethernet": None if self.board.ethernet is None else asdict(self.board.ethernet),
             "soc": None
             if self.firmware is None
             else {
@@ -139,6 +140,12 @@ def print_report(report: dict[str, Any]) -> None:
         console.say(
             "Blocks by open synthesis with the hierarchy kept. Logic is mapped for the board's "
             "clock, without wires."
+        )
+    network = report["ethernet"]
+    if network is not None:
+        console.say(
+            f"Link: Ethernet, 100 Mbit/s; --device udp://{network['ip']}:{network['port']} "
+            f"(MAC {network['mac']})."
         )
     if report["soc"] is not None:
         console.say(

@@ -45,8 +45,8 @@ class VirtualBoard:
     Parameters
     ----------
     config : the array
-    pins : the board at whose pins everything is simulated, bit by bit; much slower. One with a
-        `network` is reached by frames on its MII; whoever opens `url` or `udp_url` is its neighbour
+    pins : the board at whose pins everything is simulated, bit by bit; much slower. One with
+        `ethernet` is reached by frames on its MII: who opens `url` or `udp_url` is its neighbour
     port : TCP port on the loopback interface; 0 lets the system choose
     trace : file for waves (FST); such a board is slower
     progress : called with a line for each step of the first build
@@ -72,7 +72,7 @@ class VirtualBoard:
         if pins is not None:
             # On a line a byte is longer on its way, and nobody sees that a request is served.
             quiet_cycles += 8 * config.packet_bytes + 40 * round(pins.clock_hz / pins.baud)
-        network = None if pins is None else pins.network
+        network = None if pins is None else pins.ethernet
         address = "0:0" if network is None else f"{network.ip_number}:{network.port}"
         arguments = [str(os.getpid()), str(port), str(quiet_cycles), address]
         if trace is not None:
@@ -85,7 +85,7 @@ class VirtualBoard:
             text=True,
         )
         self._simulated: tuple[int, float] | None = None
-        #: Of a board with a `network`, once it is closed.
+        #: Of a board with `ethernet`, once it is closed.
         self.mii: MiiCounts | None = None
         assert self._process.stdout is not None
         said = re.fullmatch(r"port (\d+)", self._process.stdout.readline().strip())

@@ -93,7 +93,7 @@ def build_board(
         emit=lambda: _emit(config, pins),
         top=_TOP,
         harness=_HARNESS,
-        headers=() if pins is None or pins.network is None else (_MII,),
+        headers=() if pins is None or pins.ethernet is None else (_MII,),
         trace=trace,
         progress=progress,
     )

@@ -264,10 +264,14 @@ async def damaged_frames_change_nothing(dut) -> None:
             case "cut":
                 net.send(bytes(frame[:place]))
             case "errors":
-                net.send(net.rng.randbytes(net.rng.randrange(1, 90)), preamble=b"\x55" * 3 + b"\xd5")
+                net.send(
+                    net.rng.randbytes(net.rng.randrange(1, 90)), preamble=b"\x55" * 3 + b"\xd5"
+                )
     # To others: neither taken up nor answered.
     net.send(udp_frame(write_code(11, bytes(64)), to_port=NETWORK.port + 1))
-    content = frames.ipv4(frames.UDP, HOST_IP, bytes([10, 0, 0, 1]), frames.udp(1, NETWORK.port, RESET))
+    content = frames.ipv4(
+        frames.UDP, HOST_IP, bytes([10, 0, 0, 1]), frames.udp(1, NETWORK.port, RESET)
+    )
     net.send(frames.framed(DEVICE_MAC, HOST_MAC, frames.IPV4, content))
     await net.quiet()
     # A 0x00 ends what a damaged frame has left behind.

@@ -30,6 +30,8 @@ class Transport(ABC):
 
     #: What the device is called, for messages.
     name: str
+    #: Largest body of a packet that travels well.
+    packet_bytes: int = MAX_PACKET_BYTES
     #: Bytes of the line so far, each way.
     sent: int = 0
     received: int = 0

@@ -7,6 +7,7 @@ import select
 import socket
 from urllib.parse import urlsplit
 
+from plum_host.datagrams import PACKET_BYTES, Gatherer
 from plum_host.errors import TransportError
 from plum_host.transports.base import StreamTransport
 
@@ -19,6 +20,8 @@ _MOST_BYTES = 65536
 class UdpTransport(StreamTransport):
     """A device that is reached by UDP.
 
+    Packets are gathered into datagrams; what has been gathered leaves when an answer is waited for.
+
     Parameters
     ----------
     url : `udp://HOST:PORT`
@@ -28,8 +31,11 @@ class UdpTransport(StreamTransport):
     TransportError : the URL is none, or the host is not known
     """
 
+    packet_bytes = PACKET_BYTES
+
     def __init__(self, url: str) -> None:
         super().__init__(url)
+        self._gatherer = Gatherer()
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
@@ -50,14 +56,19 @@ class UdpTransport(StreamTransport):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
 
     def write_bytes(self, data: bytes) -> None:
+        self._send(self._gatherer.add(data))
+
+    def _send(self, datagrams: list[bytes]) -> None:
         try:
-            self._socket.send(data)
+            for datagram in datagrams:
+                self._socket.send(datagram)
         except ConnectionRefusedError:
             pass  # of an earlier datagram: nobody listens, or does not yet
         except OSError as error:
             raise self._broken(error) from None
 
     def read_bytes(self, seconds: float) -> bytes:
+        self._send(self._gatherer.flush())
         try:
             if not select.select([self._socket], [], [], min(seconds, _SLICE_SECONDS))[0]:
                 return b""
@@ -72,4 +83,6 @@ class UdpTransport(StreamTransport):
         return TransportError(f"{self.name}: the connection broke ({error})")
 
     def close(self) -> None:
+        with contextlib.suppress(TransportError):
+            self._send(self._gatherer.flush())
         self._socket.close()

@@ -54,9 +54,7 @@ class EthernetPort(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        platform.add_file(
-            f"{ETHERNET_MODULE}.v", ethernet_verilog(self._network, self._clock_hz)
-        )
+        platform.add_file(f"{ETHERNET_MODULE}.v", ethernet_verilog(self._network, self._clock_hz))
         for domain, clock in (("eth_rx", self.mii.rx_clk), ("eth_tx", self.mii.tx_clk)):
             setattr(m.domains, domain, ClockDomain(domain, local=True))
             m.d.comb += ClockSignal(domain).eq(clock)

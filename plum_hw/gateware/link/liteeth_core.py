@@ -31,12 +31,12 @@ def ethernet_verilog(network: NetworkConfig, clock_hz: int) -> str:
     """
     from importlib.metadata import version
 
-    from litex.gen import LiteXModule
-    from litex.gen.fhdl import verilog
-    from litex.soc.interconnect import stream
     from liteeth.common import eth_phy_description
     from liteeth.core import LiteEthUDPIPCore
     from liteeth.phy.mii import LiteEthPHYMIIRX, LiteEthPHYMIITX
+    from litex.gen import LiteXModule
+    from litex.gen.fhdl import verilog
+    from litex.soc.interconnect import stream
     from migen import FSM, ClockDomain, ClockDomainsRenamer, If, NextState, NextValue, Signal
 
     class Gap(LiteXModule):
