@@ -134,6 +134,7 @@ GATEWARE_MAY_USE = (
     "plum_hw.timing",
     "plum_hw.registers",
     "plum_hw.controller",
+    "plum_hw.network",
     "plum_hw.errors",
 )
 
