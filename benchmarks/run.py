@@ -44,8 +44,9 @@ WIDE = ArrayConfig(
     table_depth=4096,
     result_depth=1024,
 )
-#: Inputs at a time that dense networks are compiled for beside one.
-BATCHES: dict[str, int] = {}
+#: Inputs at a time that dense networks are compiled for beside one, and the arrays.
+BATCHES = {"autoencoder": 64}
+ARRAYS_BATCHES = ("arty-a7-35t", "arty-a7-100t")
 NETWORKS_WIDE = ("mobilenet025", "autoencoder", "vgg-small", "resnet18")
 #: Networks in pieces on every board: compiling them takes minutes, so for one of them.
 NETWORKS_LARGE = ("vgg-small", "resnet18")
@@ -129,7 +130,8 @@ def cases(name: str) -> list[Case]:
                 found += [Case(name, array, options, group) for group in GROUPS]
     if name in BATCHES:
         options, batch = Options(density=DENSITY), BATCHES[name]
-        found += [Case(name, array, options, group, batch) for array in ARRAYS for group in GROUPS]
+        arrays = ARRAYS_BATCHES
+        found += [Case(name, array, options, group, batch) for array in arrays for group in GROUPS]
     return found
 
 

@@ -168,6 +168,43 @@ def test_pieces_run_as_on_the_golden_device(line: Line) -> None:
         assert line.exchange(request)
 
 
+def test_a_small_vgg_runs_as_on_the_golden_device(line: Line) -> None:
+    """Rows wider than the lanes, maps larger than the memories, pools, and sums over channels."""
+    net = Builder((3, 12, 16))
+    net.conv(12, scheme="int", bits=4)
+    net.conv(24)
+    net.pool("maxpool")
+    net.conv(180, density=0.1)
+    net.pool("maxpool")
+    net.conv(10, density=0.1)
+    net.dense(5)
+    network = net.network()
+    bundle = compile_network(network, CONFIG)
+    names = [entry["name"] for entry in bundle.manifest["layers"]]
+    for piece in ("conv0.tile", "conv1.tile", "maxpool4.tile", "conv5.c0-", "conv5.sum.f"):
+        assert any(name.startswith(piece) for name in names), piece
+    line.begin()
+    for request in conversation(bundle, random_images(network, 3, 2)[2]):
+        assert line.exchange(request)
+
+
+def test_sums_of_three_bytes_wrap_as_on_the_golden_device(line: Line) -> None:
+    """A batch of inputs of more channels than vectors, with weights of eight bits."""
+    net = Builder((560, 1, 1))
+    net.dense(4, logits=False)
+    net.dense(6, logits=False, scheme="signed_binary")
+    bundle = compile_network(net.network(), CONFIG, batch=8)
+    names = [entry["name"] for entry in bundle.manifest["layers"]]
+    assert any(name.startswith("dense0.sum.f") for name in names)
+    (batch,) = bundle.pack(random_images(net.network(), 8, 3))
+    machine = Machine(CONFIG)
+    machine.run_image(bundle, batch)
+    assert {knob for _, knob in machine.overflows} == {"sum_bits"}
+    line.begin()
+    for request in conversation(bundle, batch):
+        assert line.exchange(request)
+
+
 def test_another_weight_makes_another_conversation(line: Line) -> None:
     seed = 0
     while check_network(network := random_network(seed, max_macs=20_000), CONFIG):
