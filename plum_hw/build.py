@@ -36,6 +36,8 @@ from plum_hw.tools import ToolMissing, tool_path, tool_version
 
 #: Name of the design: of its files, and of the bitstream.
 DESIGN = "plum"
+#: Ending of the file that is not of the project, but only counted.
+_DEBUG = ".debug.v"
 #: Modules that a report names: of the array, of the link or of the controller, of a cluster.
 _BLOCK = re.compile(
     r"line|plum_ethernet|accelerator\.(link|device\.\w+)|device\.\w+|accelerator|processor|rom|ram|"
@@ -108,8 +110,9 @@ def build(
         progress("firmware")
         firmware = build_firmware(soc)
     progress("gateware to Verilog (Amaranth)")
-    files = _write_project(board, config, folder, firmware, core)
     placing = board.family is not XC7 and not project_only
+    counting = not placing or bool(blocks)
+    files = _write_project(board, config, folder, firmware, core, verilog=counting)
     report = BuildReport(
         board=board,
         config=config,
@@ -123,8 +126,10 @@ def build(
         versions={name: tool_version(name) for name in ("yosys",)},
         firmware=firmware,
     )
-    if not placing or blocks:
-        verilog = _verilog(board, config, firmware, core)
+    if counting:
+        from plum_hw.boards.project import design_verilog
+
+        verilog = design_verilog(files, DESIGN)
         modules: dict[str, Resources] = {}
         if blocks is False:
             progress("synthesis (Yosys)")
@@ -135,7 +140,8 @@ def build(
         _check_fit(board, resources, soc=soc is not None)
         report = dataclasses.replace(report, resources=resources, blocks=_blocks(modules))
     if placing:
-        report = _place(report, files, options or PlaceOptions(), progress)
+        project = {name: text for name, text in files.items() if not name.endswith(_DEBUG)}
+        report = _place(report, project, options or PlaceOptions(), progress)
     elif vivado is not None and not project_only:
         progress("Vivado: synthesis, placement, routing")
         made, fmax = run_vivado(board, folder, DESIGN)
@@ -155,13 +161,18 @@ def _write_project(
     folder: Path,
     firmware: Firmware | None,
     core: Callable[..., Any] | None,
+    *,
+    verilog: bool,
 ) -> dict[str, str]:
-    """Write the project of the family's tools; returns its files."""
+    """Write the project of the family's tools; returns its files, with ``verilog`` and the design
+    in Verilog where those tools read something else.
+    """
     try:
         # Amaranth takes a second to import: only commands that build pay for it.
         from plum_hw.boards.project import make_project
 
-        files = make_project(board, config, DESIGN, _top(board, config, firmware, core))
+        top = _top(board, config, firmware, core)
+        files = make_project(board, config, DESIGN, top, debug=verilog and board.family is not XC7)
     except ModuleNotFoundError as error:
         extras = "hw" if board.ethernet is None else "hw,ethernet"
         raise ToolMissing(
@@ -171,7 +182,8 @@ def _write_project(
         ) from None
     try:
         for name, text in files.items():
-            (folder / name).write_text(text)
+            if not name.endswith(_DEBUG):
+                (folder / name).write_text(text)
     except OSError as error:
         raise BuildError(f"cannot write the project to {folder}: {error.strerror}") from None
     return files
@@ -190,17 +202,6 @@ def _top(
     if firmware is not None:
         return SocTop(board, config, controller_for(board), firmware.image)
     return None if core is None else BoardTop(board, config, core)
-
-
-def _verilog(
-    board: Board,
-    config: ArrayConfig,
-    firmware: Firmware | None,
-    core: Callable[..., Any] | None,
-) -> str:
-    from plum_hw.boards.project import design_verilog
-
-    return design_verilog(board, config, DESIGN, _top(board, config, firmware, core))
 
 
 def _check_fit(board: Board, resources: Resources, *, soc: bool) -> None:

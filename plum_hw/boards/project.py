@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from plum_hw.boards.board import XC7, Board
@@ -62,13 +63,10 @@ def longest_delays(inputs: dict[str, float], outputs: dict[str, float]) -> str:
     return "\n".join([*lines, ""])
 
 
-def design_verilog(board: Board, config: ArrayConfig, name: str, top: Any = None) -> str:
-    """The whole design as Verilog, for every family; `top` as for `make_project`."""
-    files = make_project(board, config, name, top, debug=True)
-    top = files.get(f"{name}.v") or files[f"{name}.debug.v"]
-    others = [text for file, text in files.items() if file.endswith(".v")]
-    return "\n".join([top, *(text for text in others if text not in _tops(files, name))])
-
-
-def _tops(files: dict[str, str], name: str) -> list[str]:
-    return [files[file] for file in (f"{name}.v", f"{name}.debug.v") if file in files]
+def design_verilog(files: Mapping[str, str], name: str) -> str:
+    """The whole design as Verilog, of a project's files: for a family whose tools do not read
+    Verilog, those with ``debug``.
+    """
+    tops = [files[file] for file in (f"{name}.v", f"{name}.debug.v") if file in files]
+    others = [text for file, text in files.items() if file.endswith(".v") and text not in tops]
+    return "\n".join([tops[0], *others])

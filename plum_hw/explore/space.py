@@ -107,10 +107,12 @@ def measure_cycles(network: Network, config: ArrayConfig) -> tuple[int | None, s
 
 def measure_resources(board: str, config: ArrayConfig) -> Resources:
     """Resources of a board's whole design with an array, by synthesis."""
-    from plum_hw.boards.project import design_verilog
+    from plum_hw.boards.board import XC7
+    from plum_hw.boards.project import design_verilog, make_project
 
     item = find_board(board)
-    return synthesise_whole(item, design_verilog(item, config, "plum"), "plum")
+    files = make_project(item, config, "plum", debug=item.family is not XC7)
+    return synthesise_whole(item, design_verilog(files, "plum"), "plum")
 
 
 def of_kind(config: ArrayConfig, clusters: int) -> ArrayConfig:

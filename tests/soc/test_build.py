@@ -7,10 +7,11 @@ import re
 
 import pytest
 
+from plum_hw import build as build_module
 from plum_hw.boards import board, boards
-from plum_hw.boards.project import make_project
+from plum_hw.boards.project import design_verilog, make_project
 from plum_hw.boards.soc_top import SocTop, controller_for
-from plum_hw.build import DESIGN, _check_fit, _verilog
+from plum_hw.build import DESIGN, _check_fit
 from plum_hw.compiler import compile_network
 from plum_hw.config import preset
 from plum_hw.demo import shipped
@@ -18,7 +19,7 @@ from plum_hw.errors import BuildError, ConfigError
 from plum_hw.flow.families import Resources
 from plum_hw.gateware.soc.memories import rom_words
 from plum_hw.ir import load_network
-from plum_hw.soc.firmware import Firmware
+from plum_hw.soc.firmware import App, Firmware
 
 TINY = preset("tiny")
 #: Names of the controller's parts.
@@ -57,11 +58,21 @@ def test_without_soc_nothing_of_it_is_in_the_design(arty_alone):
     assert "LOC L13" not in arty_alone[f"{DESIGN}.xdc"]
 
 
-def test_resources_are_counted_with_the_controller(firmware: Firmware) -> None:
+def test_resources_are_counted_with_the_controller(arty_alone, arty_soc, tmp_path, monkeypatch):
     """What is synthesised for the report is the design that is built."""
-    arty = board("arty")
-    assert "picorv32" in _verilog(arty, TINY, firmware, None)
-    assert "picorv32" not in _verilog(arty, TINY, None, None)
+    assert "picorv32" in design_verilog(arty_soc, DESIGN)
+    assert "picorv32" not in design_verilog(arty_alone, DESIGN)
+    counted = []
+
+    def synthesise_whole(item, verilog, top):
+        counted.append(verilog)
+        return Resources(lut=1)
+
+    monkeypatch.setattr(build_module, "synthesise_whole", synthesise_whole)
+    report = build_module.build(board("arty"), TINY, tmp_path, blocks=False, soc=App.STANDALONE)
+    assert counted == [design_verilog(arty_soc, DESIGN)]
+    assert report.resources == Resources(lut=1)
+    assert report.as_dict()["soc"]["app"] == "standalone"
 
 
 def test_with_soc_it_is(arty_soc):
