@@ -19,8 +19,10 @@ from plum_hw.soc.firmware import Firmware
 from plum_hw.soc.flash_image import images_section, network_section, slot, whole_flash
 from plum_hw.soc.simulator import SIMULATED, SimulatedSoc
 
-#: Three clusters; most networks need several parts.
-SHORT = dataclasses.replace(preset("tiny-3"), name="short", code_depth=256)
+#: Three clusters with small memories: most networks need several parts, and a memory test is short.
+SHORT = dataclasses.replace(
+    preset("tiny-3"), name="short", act_depth=256, code_depth=256, table_depth=384
+)
 #: No test simulates more cycles at once.
 CYCLES = 60_000_000
 
