@@ -17,7 +17,8 @@ from plum_hw.soc.commands import SocImage
 from plum_hw.soc.flash_image import output_crc, slot
 from plum_hw.soc.format import NETWORK, STEP, StepKind
 from plum_hw.soc.simulator import SIMULATED, SimulatedSoc
-from tests.soc.work import SHORT, board, make_work
+from tests.arrays import SHORT
+from tests.soc.work import board, make_work
 
 
 def images_of(lines):

@@ -25,7 +25,7 @@ from plum_hw.soc.flash_image import (
 )
 from plum_hw.soc.format import ENTRY, NETWORK, RUN, SLOT, STEP, ZEROS, StepKind
 from plum_hw.soc.network_section import run_words
-from tests.soc.work import SHORT
+from tests.arrays import SHORT
 
 
 def unrolled(items: Any) -> list[int]:

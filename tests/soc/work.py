@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,16 +12,12 @@ import numpy as np
 from plum_host.bundle import Bundle
 from plum_host.session import Session
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import preset
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.soc.firmware import Firmware
 from plum_hw.soc.flash_image import images_section, network_section, slot, whole_flash
 from plum_hw.soc.simulator import SIMULATED, SimulatedSoc
+from tests.arrays import SHORT
 
-#: Three clusters with small memories: most networks need several parts, and a memory test is short.
-SHORT = dataclasses.replace(
-    preset("tiny-3"), name="short", act_depth=256, code_depth=256, table_depth=384
-)
 #: No test simulates more cycles at once.
 CYCLES = 60_000_000
 

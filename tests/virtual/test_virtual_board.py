@@ -35,9 +35,10 @@ from plum_hw.golden.device import GoldenDevice
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.layouts import SPACE_BYTES, layer_layout, space_words
 from plum_hw.virtual import VirtualBoard, emit_verilog
+from tests.arrays import SHORT
 
 TINY = preset("tiny")
-THREE = preset("tiny-3")
+THREE = SHORT
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def same_as_golden(session: Session, bundle: Bundle, images: np.ndarray) -> None
 
 def test_a_bundle_for_another_array_is_refused(session: Session) -> None:
     network = random_network(1, max_layers=2, max_macs=10_000)
-    with pytest.raises(ConfigMismatchError, match="tiny-3"):
+    with pytest.raises(ConfigMismatchError, match=THREE.name):
         session.load(compile_network(network, THREE))
     assert session.identify().digest == TINY.digest
 
