@@ -13,7 +13,7 @@ import pytest
 from plum_host.session import Session
 from plum_hw.config import preset
 from plum_hw.layouts import layer_layout
-from plum_hw.soc.commands import SocImage
+from plum_hw.soc.boot import SocImage
 from plum_hw.soc.flash_image import output_crc, slot
 from plum_hw.soc.format import NETWORK, STEP, StepKind
 from plum_hw.soc.simulator import SIMULATED, SimulatedSoc
