@@ -17,6 +17,7 @@ def test_page_shows_the_stored_pairs() -> None:
 
 def test_pairs_are_of_the_same_array() -> None:
     pairs = load_pairs()
+    assert pairs
     for pair in pairs:
         without, beside = pair["without"], pair["with"]
         for key in ("board", "part", "array", "digest", "clock_mhz", "tools", "resources_from"):
