@@ -130,8 +130,9 @@ def cases(name: str) -> list[Case]:
                 found += [Case(name, array, options, group) for group in GROUPS]
     if name in BATCHES:
         options, batch = Options(density=DENSITY), BATCHES[name]
-        arrays = ARRAYS_BATCHES
-        found += [Case(name, array, options, group, batch) for array in arrays for group in GROUPS]
+        found += [
+            Case(name, array, options, group, batch) for array in ARRAYS_BATCHES for group in GROUPS
+        ]
     return found
 
 
