@@ -192,16 +192,21 @@ def _fixed_layers(network: Network, options: Options) -> set[str]:
 
 
 def collect(
-    networks: list[str], simulated: list[str], earlier: dict[str, Any] | None
+    networks: list[str],
+    arrays: list[str],
+    simulated: list[str],
+    earlier: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """All results: those of ``networks`` anew, simulated on some arrays; the others from before."""
+    """All results: those of ``networks`` on ``arrays`` anew, simulated on some arrays; the others
+    from before.
+    """
     known = {entry_key(entry): entry for entry in _entries(earlier or {})}
     runs: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     for name in NAMES:
         for case in cases(name):
             before = known.get(case.key)
-            if name in networks:
+            if name in networks and case.array in arrays:
                 print(*case.key, flush=True)
                 run = case.array in simulated and case.options.density == DENSITY
                 entry = result(case, simulated=run)
@@ -247,12 +252,16 @@ def main() -> None:
     parser.add_argument(
         "--network", action="append", default=[], choices=NAMES, help="only this, others as before"
     )
+    parser.add_argument(
+        "--array", action="append", default=[], choices=ARRAYS, help="only this, others as before"
+    )
     parser.add_argument("--text", action="store_true", help="only docs/performance.md")
     arguments = parser.parse_args()
     if not arguments.text:
         earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else None
         networks = arguments.network or list(NAMES)
-        RESULTS.write_text(dumps(collect(networks, arguments.simulate, earlier)))
+        arrays = arguments.array or [*ARRAYS, WIDE.name]
+        RESULTS.write_text(dumps(collect(networks, arrays, arguments.simulate, earlier)))
         print(f"wrote {RESULTS.relative_to(ROOT)}")
     write_performance()
     print(f"wrote {PERFORMANCE.relative_to(ROOT)}")

@@ -44,6 +44,8 @@ class ArrayConfig:
     layer_counters : layers whose cycles are counted apart
     packet_bytes : largest packet body on the link
     queue_bytes : memory for requests that wait while one is executed
+    block_sums : 1: the drain's sums are in block RAM, 0: in LUT RAM, of which they take as much as
+        anything in a cluster where LUTs have four inputs
     lut_inputs : of the FPGA's LUTs, 6 or 4. With 4 registers divide more of the logic, and
         multipliers have 18 bits, not 25
 
@@ -71,6 +73,7 @@ class ArrayConfig:
     layer_counters: int = 64
     packet_bytes: int = 1040
     queue_bytes: int = 4096
+    block_sums: int = 0
     lut_inputs: int = 6
 
     def __post_init__(self) -> None:
@@ -93,6 +96,7 @@ class ArrayConfig:
             ("layer_counters", 16, 256),
             ("packet_bytes", 64, 4096),
             ("queue_bytes", 256, 16384),
+            ("block_sums", 0, 1),
             ("lut_inputs", 4, 6),
         ):
             value = getattr(self, name)
@@ -116,6 +120,11 @@ class ArrayConfig:
             )
         if self.lut_inputs == 5:
             raise ConfigError("lut_inputs is 5; it must be 4 or 6")
+        if self.block_sums and self.groups == 1:
+            raise ConfigError(
+                f"block_sums is 1 with {self.lanes} lanes; sums in block RAM need at least "
+                f"{2 * self.group_lanes}"
+            )
         if self.mask_bits % 8:
             raise ConfigError(f"mask_bits is {self.mask_bits}; it must be 8, 16, 24 or 32")
 

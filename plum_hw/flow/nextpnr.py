@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from plum_hw.boards.board import Board
+from plum_hw.boards.board import ECP5, Board
 from plum_hw.errors import BuildError
+from plum_hw.flow import carry
 from plum_hw.flow.families import place_words, synthesis_words
 from plum_hw.flow.process import run_tool
 from plum_hw.flow.timing import PlacedReport, read_report
@@ -191,7 +192,8 @@ def _synthesise(
 ) -> tuple[str, str, str]:
     """The netlist as JSON, Yosys's log, and the key of both."""
     script = synthesis_script(board, design)
-    key = _key(script, *sorted(design.sources.items()), versions["yosys"])
+    further = carry.VERSION if board.family is ECP5 else 0
+    key = _key(script, *sorted(design.sources.items()), versions["yosys"], further)
     store = cache_dir() / "netlists" / key
     if not store.is_dir():
         progress("Yosys: synthesis")
@@ -214,9 +216,16 @@ def _synthesise(
                 raise
             made = folder / "made"
             made.mkdir()
+            text = (folder / f"{design.name}.json").read_text()
+            log = (folder / "synthesis.log").read_text()
+            if board.family is ECP5:
+                netlist = json.loads(text)
+                taken = carry.absorb_luts(netlist["modules"][design.name])
+                log += f"\nplum: {taken} LUTs taken into carry chains\n"
+                text = json.dumps(netlist)
             with gzip.open(made / "netlist.json.gz", "wt", compresslevel=1) as file:
-                file.write((folder / f"{design.name}.json").read_text())
-            shutil.copy(folder / "synthesis.log", made / "synthesis.log")
+                file.write(text)
+            (made / "synthesis.log").write_text(log)
             _store(made, store)
     with gzip.open(store / "netlist.json.gz", "rt") as file:
         return file.read(), (store / "synthesis.log").read_text(), key

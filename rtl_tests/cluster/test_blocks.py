@@ -25,7 +25,9 @@ ARRAYS = {
         sum_bits=16,
         reach=7,
     ),
-    "two-groups": ArrayConfig(lanes=16, act_depth=128, mask_bits=16, table_depth=512, reach=3),
+    "two-groups": ArrayConfig(
+        lanes=16, act_depth=128, mask_bits=16, table_depth=512, reach=3, block_sums=1
+    ),
     "eight-groups": ArrayConfig(
         clusters=3,
         write_buses=2,

@@ -19,7 +19,9 @@ CONTROL = "rtl_tests.cluster.bench_control"
 
 ARRAYS = {
     "three-clusters": preset("tiny-3"),
-    "two-groups": ArrayConfig(name="two-groups", lanes=16, act_depth=512, reach=3, lut_inputs=4),
+    "two-groups": ArrayConfig(
+        name="two-groups", lanes=16, act_depth=512, reach=3, block_sums=1, lut_inputs=4
+    ),
     "one-group": ArrayConfig(
         name="one-group", clusters=2, lanes=8, act_depth=1024, mask_bits=8, reach=7, act_bits=5
     ),

@@ -2,6 +2,7 @@
 
 from functools import reduce
 from operator import or_
+from typing import ClassVar
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -9,6 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
 from plum_hw.config import ArrayConfig
+from plum_hw.gateware.cluster.activation_memory import NEVER_AT_ONCE
 from plum_hw.gateware.cluster.jobs import DrainJob, sum_port, sums_layout
 from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.layouts import DrainOp
@@ -18,11 +20,12 @@ _BANKS = 4
 
 
 class Drain(wiring.Component):
-    """Reads a snapshot in `groups` cycles: negates, aligns and adds to the sums in LUT RAM.
+    """Reads a snapshot in `groups` cycles: negates, aligns and adds to the sums.
 
-    A group a cycle; drains may follow each other without a gap. A sum is read, changed and written
-    back in one cycle, or, where LUTs are small and there are groups between, changed and written in
-    the cycle after: so the order of drains is the order of effects for any number of groups.
+    A group a cycle; drains may follow each other without a gap. A sum in LUT RAM is read, changed
+    and written back in one cycle. Where LUTs are small, or sums are in block RAM, it is read one or
+    two cycles earlier, as far as there are groups between: so the order of drains is the order of
+    effects for any number of groups.
 
     Output lane i of group g takes lane 8g + i + shift, `shift` being at most `reach` either way: a
     lane of the group, of the one before or of the one after.
@@ -38,6 +41,10 @@ class Drain(wiring.Component):
     left_edge : bit g: group g begins a strip; constant during a layer
     port : the emitter's way to read the sums
     """
+
+    #: Cycles from the read of a sum to its write, by `block_sums` and `lut_inputs`, if there are
+    #: groups enough. A read of block RAM takes half a cycle, so it goes into a register too.
+    _EARLY: ClassVar = {(0, 6): 0, (0, 4): 1, (1, 6): 2, (1, 4): 2}
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
@@ -105,19 +112,12 @@ class Drain(wiring.Component):
                     m.d.sync += [operand.eq(0), carry.eq(0)]
             operands.append((operand, carry))
 
-        # Stage 3 or 4: read. Stage 4: change, write.
+        # Stage 2, 3 or 4: read. Stage 4: change, write.
         old, write = Signal(sums_layout(config)), Signal(size)
         new = Signal.like(old)
         at = [Cat(group[number], job[number].bank) for number in range(5)]
-        self._sums(
-            m,
-            at[3] if config.lut_inputs == 4 and groups > 1 else None,
-            at[4],
-            old,
-            new,
-            write,
-            run[4],
-        )
+        early = min(self._EARLY[config.block_sums, config.lut_inputs], (groups - 1).bit_length())
+        self._sums(m, early, at[4 - early], at[4], old, new, write, run[4])
         for lane, (operand, carry) in enumerate(operands):
             base = Signal(signed(config.sum_bits), name=f"base_{lane}")
             with m.Switch(job[4].op):
@@ -140,7 +140,8 @@ class Drain(wiring.Component):
     def _sums(
         self,
         m: Module,
-        early: Value | None,
+        early: int,
+        read_address: Value,
         address: Value,
         old: Signal,
         new: Signal,
@@ -150,9 +151,11 @@ class Drain(wiring.Component):
         """The sums in two memories: bits of an activation, written where `write`; bits above, which
         are zero wherever `write` keeps a sum.
 
-        early : the address a cycle before, to read `old` into a register
+        early : cycles from `read_address`, of `old`, to `address`, where the same word is written
         """
-        low = self._config.act_bits
+        low, block = self._config.act_bits, bool(self._config.block_sums)
+        # No sum is read as it is written: a bank is read once all its groups are settled.
+        attributes = {**NEVER_AT_ONCE, "ram_style": "block"} if block else {}
         port_address = Cat(self.port.group, self.port.bank)
         for name, bits, enable in (
             ("low", slice(0, low), write),
@@ -160,20 +163,24 @@ class Drain(wiring.Component):
         ):
             values = [Cat(lane[bits] for lane in lanes) for lanes in (self.port.sums, old, new)]
             m.submodules[f"sums_{name}"] = memory = Memory(
-                shape=unsigned(len(values[0])), depth=_BANKS << len(self.port.group), init=[]
+                shape=unsigned(len(values[0])),
+                depth=_BANKS << len(self.port.group),
+                init=[],
+                attrs=attributes,
             )
-            read, read_old = memory.read_port(domain="comb"), memory.read_port(domain="comb")
+            domain = "sync" if block else "comb"
+            read, read_old = memory.read_port(domain=domain), memory.read_port(domain=domain)
             write_port = memory.write_port(granularity=len(values[0]) // len(enable))
             m.d.comb += [
                 read.addr.eq(port_address),
-                read_old.addr.eq(address if early is None else early),
+                read_old.addr.eq(read_address),
                 write_port.addr.eq(address),
                 write_port.data.eq(values[2]),
                 write_port.en.eq(enable),
             ]
-            m.d.sync += values[0].eq(read.data)
-            domain = m.d.comb if early is None else m.d.sync
-            domain += values[1].eq(read_old.data)
+            m.d["comb" if block else "sync"] += values[0].eq(read.data)
+            # Block RAM takes a cycle by itself.
+            m.d["sync" if early > block else "comb"] += values[1].eq(read_old.data)
 
     def _group(self, m: Module, group: Signal, negate: Value) -> data.View:
         """A group of the snapshot, two cycles later; negate : a cycle later.
