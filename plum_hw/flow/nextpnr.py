@@ -201,19 +201,24 @@ def _synthesise(
             folder = Path(scratch)
             for name, text in design.sources.items():
                 (folder / name).write_text(text)
-            (folder / "synthesis.ys").write_text(script)
-            try:
-                run_tool(
-                    [*tool_command("yosys", needed_by="synthesis"), "synthesis.ys"],
-                    folder,
-                    name="yosys",
-                    log="synthesis.log",
-                    kept=keep,
-                    seconds=SYNTHESIS_SECONDS,
-                )
-            except BuildError:
-                _keep(folder, keep)
-                raise
+            for names in ("kept", "hidden"):
+                text = script if names == "kept" else synthesis_script(board, design, hidden=True)
+                (folder / "synthesis.ys").write_text(text)
+                try:
+                    run_tool(
+                        [*tool_command("yosys", needed_by="synthesis"), "synthesis.ys"],
+                        folder,
+                        name="yosys",
+                        log="synthesis.log",
+                        kept=keep,
+                        seconds=SYNTHESIS_SECONDS,
+                    )
+                    break
+                except BuildError:
+                    _keep(folder, keep)
+                    if names == "hidden" or not _ended_in_abc(folder / "synthesis.log"):
+                        raise
+                    progress("Yosys: synthesis again, without the names of wires")
             made = folder / "made"
             made.mkdir()
             text = (folder / f"{design.name}.json").read_text()
@@ -231,8 +236,16 @@ def _synthesise(
         return file.read(), (store / "synthesis.log").read_text(), key
 
 
-def synthesis_script(board: Board, design: Design) -> str:
-    """Yosys commands from the sources to the netlist."""
+def _ended_in_abc(log: Path) -> bool:
+    """Whether Yosys failed in ABC9, which stops at wires whose names it would give itself."""
+    return "ABC" in "".join(log.read_text().splitlines()[-4:])
+
+
+def synthesis_script(board: Board, design: Design, *, hidden: bool = False) -> str:
+    """Yosys commands from the sources to the netlist.
+
+    hidden : without the names of wires, which a report of paths then lacks too
+    """
     command = " ".join(synthesis_words(board))
     reads = [
         f"read_verilog -sv {name}" if name.endswith(".v") else f"read_rtlil {name}"
@@ -242,6 +255,7 @@ def synthesis_script(board: Board, design: Design) -> str:
         *reads,
         f"hierarchy -top {design.name}",
         f"setattr -mod -set keep_hierarchy 1 {CLUSTER}",
+        *(["rename -hide w:*"] if hidden else []),
         f"{command} -top {design.name}",
         f"setattr -mod -unset keep_hierarchy {CLUSTER}",
         "flatten",

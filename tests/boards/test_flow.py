@@ -144,6 +144,23 @@ def test_place_and_route_has_an_end(tmp_path) -> None:
         build(odd, preset("tiny"), tmp_path, core=Echo, options=PlaceOptions(seconds=0.05))
 
 
+def test_names_that_stop_abc_are_hidden(tmp_path, monkeypatch) -> None:
+    """Yosys is a stand-in: it ends in ABC9 once, then elsewhere."""
+    scripts = []
+
+    def fails(command, folder, *, log, **options):
+        scripts.append((folder / "synthesis.ys").read_text())
+        where = ["Executing ABC_OPS_REINTEGRATE pass", "Executing OPT pass"][len(scripts) - 1]
+        (folder / log).write_text(f"{where}\nERROR: Assert failed\n")
+        raise BuildError(f"attempt {len(scripts)}")
+
+    monkeypatch.setattr("plum_hw.flow.nextpnr.run_tool", fails)
+    other = dataclasses.replace(PLL["ecp5"], synthesis_options=("-noabc9",))
+    with pytest.raises(BuildError, match="attempt 2"):
+        build(other, preset("tiny"), tmp_path, core=Echo)
+    assert ["rename -hide" in script for script in scripts] == [False, True]
+
+
 def test_missing_tool_says_what_to_do(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("NEXTPNR_ECP5", "no-such-nextpnr")
     odd = dataclasses.replace(PLL["ecp5"], seed=78)
