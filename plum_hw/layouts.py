@@ -19,8 +19,10 @@ from plum_host.protocol import (  # noqa: F401  (the gateware takes the protocol
     LAYER_COUNTERS,
     MAGIC,
     PROTOCOL_VERSION,
+    RATE_BITS,
     READ_ONLY_SPACES,
     SPACE_BYTES,
+    WRITE_ONLY_SPACES,
     Counter,
     Op,
     Reason,
@@ -229,6 +231,7 @@ def space_words(config: ArrayConfig) -> dict[Space, int]:
         Space.ACTIVATION: config.act_depth * config.groups,
         Space.RESULT: config.result_depth,
         Space.COUNTER: LAYER_COUNTERS + config.layer_counters,
+        Space.LINE: 1,
         Space.IDENTITY: IDENTITY_BYTES // SPACE_BYTES[Space.IDENTITY],
     }
 

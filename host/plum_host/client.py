@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from plum_host.errors import (
@@ -206,6 +206,19 @@ class DeviceClient:
         data = _RUN.pack(program, layers, runs, results_at)
         return self.submit(Ticket(Op.RUN, space, 0, address, count, data))
 
+    def set_rate(self, rate: int, change: Callable[[], None]) -> None:
+        """Have the device take another line rate, then `change` to it here as well.
+
+        Raises `DeviceTimeoutError` where nothing is understood after that; by then both ends are
+        back at the rate of the beginning, and the next request begins a new session.
+        """
+        self.settle()
+        self.drain()
+        self.submit(Ticket(Op.WRITE, Space.LINE, 0, 0, 1, rate.to_bytes(4, "little")))
+        change()
+        # The answer may have come too early; the notice to the next PING says the same.
+        self.drain()
+
     def submit(self, ticket: Ticket) -> Ticket:
         """Send a request as soon as the device has room for it."""
         self.settle()
@@ -268,7 +281,9 @@ class DeviceClient:
         first, session = secrets.randbelow(256), 1 + secrets.randbelow(0xFFFF)
         body = struct.pack("<BBH", first, Op.RESET, session)
         heard_other = False
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                self.transport.fall_back()
             self.transport.resync()
             self.transport.send(body)
             self.counts.sent += 1
@@ -494,6 +509,9 @@ class DeviceClient:
         now = self.transport.now()
         if self._unheard >= _ATTEMPTS and now - self._heard > _ATTEMPTS * self._timeout:
             raise self._silent(self._sent[0].op.name if self._sent else "PING")
+        if self._unheard >= 2:
+            # A device that has gone back to its first rate hears nothing at another.
+            self.transport.fall_back()
         self._probe_after = min(2 * self._probe_after, self._timeout)
         self._probe_at = now + self._probe_after
         self._unheard += 1

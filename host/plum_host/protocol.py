@@ -64,6 +64,7 @@ class Space(enum.IntEnum):
     ACTIVATION = 2
     RESULT = 3
     COUNTER = 4
+    LINE = 5
     IDENTITY = 7
 
 
@@ -83,11 +84,17 @@ SPACE_BYTES = {
     Space.ACTIVATION: 8,
     Space.RESULT: 4,
     Space.COUNTER: 4,
+    Space.LINE: 4,
     Space.IDENTITY: 8,
 }
 
 #: Spaces that only the device writes.
 READ_ONLY_SPACES = frozenset({Space.RESULT, Space.COUNTER, Space.IDENTITY})
+
+#: Spaces that cannot be read.
+WRITE_ONLY_SPACES = frozenset({Space.LINE})
+#: LINE word 0 is the rate of a serial line, in bits per 2**RATE_BITS cycles of the array's clock.
+RATE_BITS = 14
 
 #: Fields of packets, name and bytes, in the order of the line.
 HEADER = (("sequence", 1), ("op", 1))

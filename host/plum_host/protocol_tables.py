@@ -48,7 +48,7 @@ def tables() -> dict[str, str]:
             f"`{space.name}`",
             str(int(space)),
             str(protocol.SPACE_BYTES[space]),
-            "read only" if space in protocol.READ_ONLY_SPACES else "",
+            _access(space),
         )
         for space in protocol.Space
     ]
@@ -67,6 +67,12 @@ def tables() -> dict[str, str]:
         "spaces": _table(("space", "number", "bytes of a word", ""), spaces),
         **{name: _layout(fields) for name, fields in layouts.items()},
     }
+
+
+def _access(space: protocol.Space) -> str:
+    if space in protocol.WRITE_ONLY_SPACES:
+        return "write only"
+    return "read only" if space in protocol.READ_ONLY_SPACES else ""
 
 
 def renew(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,7 @@ from plum_host.client import DeviceClient, LinkCounts
 from plum_host.errors import ConfigMismatchError, DeviceRestartedError, PlumHostError
 from plum_host.identity import Identity
 from plum_host.protocol import BROADCAST, SPACE_BYTES, Counter, Space
+from plum_host.rates import RATES, Trial, negotiate
 from plum_host.runner import Flight, Runner
 from plum_host.steps import no_output
 from plum_host.transports import Transport, open_transport
@@ -115,6 +116,15 @@ class Session:
     def identify(self) -> Identity:
         """What the device is."""
         return self._client.identify()
+
+    def negotiate(self, rates: Sequence[int] = RATES) -> list[Trial]:
+        """Find the fastest line rate that is clean, of a device on a serial port, and stay there.
+
+        Before `load`: the activations' memory is overwritten. A device that is left at a high rate
+        comes back by itself when it is opened the next time. As `plum_host.rates.negotiate`.
+        """
+        self._runner = None
+        return negotiate(self._client, self.identify(), rates)
 
     def reset(self) -> None:
         """Stop whatever the device does and begin anew; its memories are taken for unknown."""

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from plum_hw.boards.board import Board
 from plum_hw.gateware.link.uart import Uart
+from plum_hw.layouts import RATE_BITS
 
 
 class SerialLine(wiring.Component):
@@ -23,11 +24,19 @@ class SerialLine(wiring.Component):
     -------
     i : bytes to send
     o : bytes received
+    rate, set_rate : as of `Uart`
     """
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8))})
+        super().__init__(
+            {
+                "i": In(stream.Signature(8)),
+                "o": Out(stream.Signature(8)),
+                "rate": In(RATE_BITS),
+                "set_rate": In(1),
+            }
+        )
 
     #: Ports whose other side keeps no time with the array's clock: (inputs, outputs).
     ASYNCHRONOUS = (("uart_0__rx__io",), ("uart_0__tx__io",))
@@ -39,6 +48,7 @@ class SerialLine(wiring.Component):
         m.submodules.uart = uart = Uart(divisor=round(self._board.clock_hz / self._board.baud))
         connect(m, uart.o, flipped(self.o))
         connect(m, flipped(self.i), uart.i)
+        m.d.comb += [uart.rate.eq(self.rate), uart.set_rate.eq(self.set_rate)]
         pins = platform.request("uart", 0, dir="-")
         m.submodules.rx_buffer = rx_buffer = io.Buffer("i", pins.rx)
         m.submodules.tx_buffer = tx_buffer = io.Buffer("o", pins.tx)

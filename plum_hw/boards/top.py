@@ -78,6 +78,8 @@ class BoardTop(Elaboratable):
         m.submodules.line = line = self._line
         wiring.connect(m, line.o, core.rx)
         wiring.connect(m, core.tx, line.i)
+        if hasattr(core, "set_rate") and hasattr(line, "set_rate"):
+            m.d.comb += [line.rate.eq(core.rate), line.set_rate.eq(core.set_rate)]
 
         status = (core.busy, core.error, core.activity)
         for number, (light, resource) in enumerate(zip(status, board.leds, strict=False)):

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.device import Device
 from plum_hw.gateware.link.link import Link
+from plum_hw.layouts import RATE_BITS
 
 
 class Accelerator(wiring.Component):
@@ -23,6 +24,7 @@ class Accelerator(wiring.Component):
     busy : a run is in progress
     error : a run went wrong (an emission met another); stays until the next run starts
     activity : a byte is moving
+    rate, set_rate : the host sets the rate of a serial line, in bits per 2**RATE_BITS cycles
     idle : no request is being served; answers may still be on their way out
     """
 
@@ -37,6 +39,8 @@ class Accelerator(wiring.Component):
                 "error": Out(1),
                 "activity": Out(1),
                 "idle": Out(1),
+                "rate": Out(RATE_BITS),
+                "set_rate": Out(1),
             }
         )
 
@@ -59,6 +63,8 @@ class Accelerator(wiring.Component):
             self.busy.eq(device.busy),
             self.idle.eq(link.idle),
             self.error.eq(device.error),
+            self.rate.eq(device.rate),
+            self.set_rate.eq(device.set_rate),
             self.activity.eq((self.rx.valid & self.rx.ready) | (self.tx.valid & self.tx.ready)),
         ]
         return m

@@ -15,6 +15,7 @@ from plum_hw.gateware.link.cluster_router import ClusterRouter
 from plum_hw.gateware.link.host_port import HostPort
 from plum_hw.gateware.records import Records
 from plum_hw.gateware.write_bus import WriteBus
+from plum_hw.layouts import RATE_BITS
 
 #: Name of the clusters' Verilog module.
 CLUSTER_MODULE = "plum_cluster"
@@ -37,6 +38,7 @@ class Device(wiring.Component):
     abort : strobe; stops at once, an access too, the memories stay as they are
     busy : a run is in progress; from the cycle after `start`
     cycles, results : of the current or last run
+    rate, set_rate : as of `ClusterRouter`
     error : sticky until the next start: an emission or a write met another, so the program is wrong
     """
 
@@ -57,6 +59,8 @@ class Device(wiring.Component):
                 "cycles": Out(32),
                 "results": Out(16),
                 "error": Out(1),
+                "rate": Out(RATE_BITS),
+                "set_rate": Out(1),
             }
         )
 
@@ -75,6 +79,7 @@ class Device(wiring.Component):
         m.submodules.router = ResetInserter(self.abort)(router)
         m.submodules.records = records = Records(config)
         connect(m, flipped(self.host), router.host)
+        m.d.comb += [self.rate.eq(router.rate), self.set_rate.eq(router.set_rate)]
 
         quiet = Signal()
         overrun = Signal()

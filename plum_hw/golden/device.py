@@ -21,6 +21,7 @@ from plum_hw.layouts import (
     identity,
     layer_layout,
     space_words,
+    WRITE_ONLY_SPACES,
 )
 
 _CRC_BYTES = 4
@@ -54,6 +55,8 @@ class GoldenDevice:
     def __init__(self, config: ArrayConfig, clock_hz: int = 0) -> None:
         self.config = config
         self.machine = Machine(config)
+        #: What was written to LINE: the model has no line of its own.
+        self.line_rates: list[int] = []
         #: Cycles that all runs took so far.
         self.run_cycles = 0
         self._identity = identity(config, clock_hz)
@@ -137,6 +140,7 @@ class GoldenDevice:
         _require(number in self._words, Status.BAD_ADDRESS)
         space = Space(number)
         _require(op != Op.WRITE or space not in READ_ONLY_SPACES, Status.BAD_ADDRESS)
+        _require(op == Op.WRITE or space not in WRITE_ONLY_SPACES, Status.BAD_ADDRESS)
         _require(broadcast or cluster < self.config.clusters, Status.BAD_ADDRESS)
         _require(address + count <= self._words[space], Status.BAD_ADDRESS)
         if op == Op.WRITE:
@@ -153,7 +157,10 @@ class GoldenDevice:
     ) -> None:
         size = SPACE_BYTES[space]
         whole = min(len(data) // size, count)
-        self.machine.write(space, address, data[: whole * size], cluster)
+        if space == Space.LINE:
+            self.line_rates += [int.from_bytes(data[:size], "little")] * whole
+        else:
+            self.machine.write(space, address, data[: whole * size], cluster)
         _require(len(data) == count * size, Status.BAD_LENGTH)
 
     def _read(self, space: Space, address: int, count: int, cluster: int) -> bytes:

@@ -59,6 +59,12 @@ class Transport(ABC):
     def resync(self) -> None:
         """Make the device forget a packet that it received in part, and drop what was received."""
 
+    def fall_back(self) -> bool:
+        """Go back to the rate that a device begins with; False where there is nothing to go back
+        to.
+        """
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Give the device free. It may be called again."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import time
 from collections.abc import Callable
 
 import serial
 
 from plum_host.errors import TransportError
+from plum_host.packets import END
 from plum_host.protocol import BAUD_RATE
 from plum_host.transports.base import StreamTransport
 
 #: Longest wait in one read, so that Ctrl-C and closing are noticed.
 _SLICE_SECONDS = 0.25
 _READ_BYTES = 4096
+#: That a USB bridge may take to send what it was given.
+_BRIDGE_SECONDS = 0.005
 
 
 class SerialTransport(StreamTransport):
@@ -42,6 +46,7 @@ class SerialTransport(StreamTransport):
     ) -> None:
         super().__init__(name or port)
         self._on_close = on_close
+        self._base = baud
         try:
             # Two programs on one port would take each other's answers.
             options = {} if "://" in port else {"exclusive": True}
@@ -71,6 +76,29 @@ class SerialTransport(StreamTransport):
         except (serial.SerialException, OSError, TypeError) as error:
             # pyserial raises TypeError where another thread has closed the port.
             raise self._broken(error) from None
+
+    @property
+    def baud(self) -> int:
+        """Present rate of the line."""
+        return int(self._port.baudrate)
+
+    def change_rate(self, baud: int) -> None:
+        """Go on at another rate, once all is out that was sent."""
+        try:
+            self._port.flush()
+            # What the system has given to a USB bridge is not on the line yet.
+            time.sleep(_BRIDGE_SECONDS)
+            self._port.baudrate = baud
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise self._broken(error) from None
+
+    def fall_back(self) -> bool:
+        if self.baud == self._base:
+            return False
+        self.change_rate(self._base)
+        # For a device at a higher rate this is a break, which takes it back as well.
+        self.write_bytes(END)
+        return True
 
     def _broken(self, error: Exception) -> TransportError:
         return TransportError(

@@ -16,7 +16,7 @@ from plum_hw.gateware.link.host_port import (
     MemoryPort,
     read_cycles,
 )
-from plum_hw.layouts import Space, identity
+from plum_hw.layouts import RATE_BITS, Space, identity
 
 
 class ClusterRouter(wiring.Component):
@@ -37,6 +37,7 @@ class ClusterRouter(wiring.Component):
     memories : of the clusters
     buses : what goes over each write bus, the one of its group; all zero where there is nothing
     result, counter : of the device, by the address of the memories' ports
+    rate, set_rate : of a serial line, strobe: LINE word 0 is written
     """
 
     def __init__(self, config: ArrayConfig, clock_hz: int = 0) -> None:
@@ -50,6 +51,8 @@ class ClusterRouter(wiring.Component):
                 "buses": Out(bus_layout(config)).array(config.write_buses),
                 "result": In(32),
                 "counter": In(32),
+                "rate": Out(RATE_BITS),
+                "set_rate": Out(1),
             }
         )
 
@@ -81,6 +84,10 @@ class ClusterRouter(wiring.Component):
             ]
         sending = Signal()
         self._send(m, held, dest, sending & targets.bit_select(dest, 1))
+        m.d.comb += [
+            self.rate.eq(held.data),
+            self.set_rate.eq(write & (held.space == Space.LINE)),
+        ]
 
         with m.FSM():
             with m.State("IDLE"):

@@ -15,6 +15,7 @@ from plum_hw.layouts import (
     PROTOCOL_VERSION,
     READ_ONLY_SPACES,
     SPACE_BYTES,
+    WRITE_ONLY_SPACES,
     Op,
     Status,
     layer_layout,
@@ -193,6 +194,8 @@ class CommandExecutor(wiring.Component):
                         ]
                         if space in READ_ONLY_SPACES:
                             m.d.sync += self._bad_place.eq(self._is[Op.WRITE])
+                        if space in WRITE_ONLY_SPACES:
+                            m.d.sync += self._bad_place.eq(~self._is[Op.WRITE])
                 with m.Default():
                     m.d.sync += self._bad_place.eq(1)
             with m.If(self._is[Op.WRITE] & (request.cluster == BROADCAST)):

@@ -5,6 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from plum_hw.layouts import RATE_BITS
+
 
 class UartRx(wiring.Component):
     """Receiver of an asynchronous serial line, 8N1.
@@ -13,21 +15,18 @@ class UartRx(wiring.Component):
     whose stop bit is wrong is dropped, and so is one that comes while the one before still waits:
     the packet's checksum tells.
 
-    Parameters
-    ----------
-    divisor : clock cycles of one bit, at least 8
-
     Members
     -------
     rx : the line, in any clock domain
+    rate : bits per 2**RATE_BITS cycles; at most an eighth of them
     o : bytes
+    broke : strobe, the line was low for all of a byte and its stop bit
     """
 
-    def __init__(self, divisor: int) -> None:
-        if divisor < 8:
-            raise ValueError(f"UART divisor is {divisor}; it must be at least 8 clock cycles a bit")
-        self._divisor = divisor
-        super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8))})
+    rx: In(1, init=1)
+    rate: In(RATE_BITS)
+    o: Out(stream.Signature(8))
+    broke: Out(1)
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -37,7 +36,9 @@ class UartRx(wiring.Component):
         m.d.sync += samples.eq(Cat(line, samples))
         majority = (samples[0] & samples[1]) | (samples[1] & samples[2]) | (samples[0] & samples[2])
 
-        timer = Signal(range(self._divisor * 3 // 2 + 2))
+        phase = Signal(RATE_BITS)  # of a bit
+        sum_ = Signal(RATE_BITS + 1)
+        m.d.comb += sum_.eq(phase + self.rate)
         shifter = Signal(9)
         bits = Signal(range(10))
         with m.If(self.o.ready):
@@ -45,15 +46,15 @@ class UartRx(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                # The middle of the start bit, and one cycle until all three samples lie about it.
-                m.d.sync += [timer.eq(self._divisor // 2), bits.eq(0)]
+                # From here to a little behind the middle of the start bit, for the three samples are
+                # older than that.
+                m.d.sync += [phase.eq(7 << RATE_BITS - 4), bits.eq(0)]
                 with m.If(~line):
                     m.next = "BITS"
             with m.State("BITS"):
-                m.d.sync += timer.eq(timer - 1)
-                with m.If(timer == 0):
+                m.d.sync += phase.eq(sum_)
+                with m.If(sum_[-1]):
                     m.d.sync += [
-                        timer.eq(self._divisor - 1),
                         shifter.eq(Cat(shifter[1:], majority)),
                         bits.eq(bits + 1),
                     ]
@@ -63,6 +64,7 @@ class UartRx(wiring.Component):
                         m.next = "STORE"
             with m.State("STORE"):
                 # shifter: eight data bits, then the stop bit.
+                m.d.comb += self.broke.eq(shifter == 0)
                 with m.If(shifter[8] & (~self.o.valid | self.o.ready)):
                     m.d.sync += [self.o.payload.eq(shifter[:8]), self.o.valid.eq(1)]
                 # After a break or a wrong stop bit the line must be high before a new start bit.
