@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import cocotb
+from cocotb.triggers import FallingEdge
 
 from rtl_tests.streams import Bench, planted
 
-DIVISOR = 16  # the component is built for it
+DIVISOR = 16  # the component begins with it
+#: Another rate, with bits that are no whole number of cycles: 12 Mbaud at 100 MHz.
+FAST = 1966
+FAST_PERIOD = (1 << 14) / FAST
 
 
 class LineDriver:
@@ -53,6 +57,7 @@ class LineReader:
 
     def __init__(self, bench: Bench) -> None:
         self._line = bench.dut.tx
+        self.period: float = DIVISOR
         self._time = -1
         self._bits: list[int] = []
         self.received: list[int] = []
@@ -68,7 +73,7 @@ class LineReader:
                 self._time, self._bits = 0, []
             return
         self._time += 1
-        if self._time % DIVISOR == DIVISOR // 2:
+        if self._time == int((len(self._bits) + 0.5) * self.period):
             self._bits.append(level)
         if len(self._bits) == 10:
             assert self._bits[0] == 0
@@ -89,6 +94,53 @@ async def receives(dut, period: float, pauses: bool) -> None:
     await bench.until(sink, len(data), int(len(data) * (10 * period + 40)))
     await bench.settle(400)
     assert sink.received == planted(data)
+
+
+async def set_rate(bench: Bench, rate: int) -> None:
+    await FallingEdge(bench.dut.clk)
+    bench.dut.rate.value = rate
+    bench.dut.set_rate.value = 1
+    await FallingEdge(bench.dut.clk)
+    bench.dut.set_rate.value = 0
+    bench.dut.rate.value = bench.rng.randrange(1 << 14)
+    await bench.settle(3)
+
+
+@cocotb.test()
+async def takes_another_rate_and_a_break_takes_it_back(dut) -> None:
+    bench = Bench(dut, gap=0.0)
+    line, sink = LineDriver(bench, FAST_PERIOD), bench.sink("o")
+    source, reader = bench.source("i"), LineReader(bench)
+    dut.set_rate.value = 0
+    await bench.reset()
+    await bench.settle()
+    await set_rate(bench, 1023)  # slower than at the beginning: not taken
+    await set_rate(bench, FAST)
+    data = [0x00, 0xFF, 0x55, 0x01, 0x80, *bench.rng.randbytes(40)]
+    for pauses in (False, True):
+        line.send(data, pauses=pauses)
+    reader.period = FAST_PERIOD
+    source.send(data)
+    await bench.until(sink, 2 * len(data), int(len(data) * (20 * FAST_PERIOD + 40)))
+    await bench.settle(int(10 * FAST_PERIOD * len(data)))
+    assert sink.received == planted([*data, *data])
+    assert reader.received == data
+    # A byte with a bad stop bit is no break, a slow 0x00 is one.
+    line.level(0, 4 * FAST_PERIOD)
+    line.level(1, 4 * FAST_PERIOD)
+    line.level(0, 4 * FAST_PERIOD)
+    line.level(1, 20 * FAST_PERIOD)
+    line.send([0xC3], pauses=True)
+    line._period = DIVISOR
+    line.send([0x00, 0x5A, 0x00, *data], pauses=False)
+    while not line.idle:
+        await bench.cycle()
+    await bench.settle(400)
+    assert sink.received[2 * len(data) :] == [0xC3, 0x5A, 0x00, *data]
+    reader.period = DIVISOR
+    source.send(data)
+    await bench.settle(len(data) * 10 * DIVISOR + 10)
+    assert reader.received == [*data, *data]
 
 
 @cocotb.test()
