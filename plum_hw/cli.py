@@ -135,12 +135,19 @@ def run(
         Path | None, typer.Option(help="Labels, where the image file has none.")
     ] = None,
     limit: LimitOption = None,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast", help="Serial ports: first find the fastest line rate that is clean."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Classify images on one device or several; compare every output with the golden machine."""
     loaded = Bundle.load(bundle)
     pictures, classes = load_labelled(images, labels, limit)
-    result = run_images(loaded, pictures, classes, device=device or ["virtual"])
+    devices = device or ["virtual"]
+    result = run_images(loaded, pictures, classes, device=devices, fast=fast)
     if as_json:
         console.print_json(result.as_dict())
     else:

@@ -10,25 +10,22 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from plum_host.errors import PlumHostError
-from plum_host.protocol import SPACE_BYTES, Space
+from plum_host.rates import RATES
 from plum_hw import console
 from plum_hw.tools import TOOLS, tool_path, tool_versions
 
+if TYPE_CHECKING:
+    from plum_host.session import Session
+
 State = Literal["ok", "note", "bad"]
 
-#: Line rates that an Arty's FT2232H holds without jitter, the fastest first.
-BAUD_RATES = (12_000_000, 6_000_000, 4_000_000, 3_000_000, 2_000_000, 1_000_000)
-#: Words that the echo test writes and reads back at each rate.
-_ECHO_WORDS = 512
-_ECHO_ROUNDS = 4
 _SYSFS = Path("/sys/bus/usb-serial/devices")
 
 
@@ -129,72 +126,63 @@ def examine_latency(timer: Path, port: str) -> Iterator[Finding]:
         )
 
 
-def examine_device(device: str, rates: Sequence[int] = BAUD_RATES) -> Iterator[Finding]:
+def examine_device(device: str, rates: Sequence[int] = RATES) -> Iterator[Finding]:
     """What a device says it is, and whether words come back as they were written.
 
-    A serial port is tried at each of the rates, until the device answers at one.
+    On a serial port the line rates are tried, from the fastest down to one that is clean.
     """
-    is_port = "://" not in device and device not in ("golden", "virtual")
-    failures = []
-    for rate in rates if is_port else (None,):
-        options: dict[str, Any] = {} if rate is None else {"baud": rate}
-        try:
-            found = _try_device(device, options)
-        except PlumHostError as error:
-            failures.append(f"{rate / 1e6:g} Mbaud: {error}" if rate else str(error))
-            continue
-        suffix = f" at {rate / 1e6:g} Mbaud" if rate else ""
-        for finding in found:
-            yield Finding(finding.check + suffix, finding.state, finding.found, finding.remedy)
-        if all(finding.state != "bad" for finding in found):
-            return
-    yield Finding(
-        f"device {device}",
-        "bad",
-        failures[-1] if failures else "answers, but not without faults",
-        "is the bitstream loaded, is it this port, does another program hold it? "
-        "A lower line rate (`baud`) may do",
-    )
-
-
-def _try_device(device: str, options: dict[str, Any]) -> list[Finding]:
     from plum_host.session import Session
 
     config = "tiny" if device in ("golden", "virtual") else None
-    with Session.open(device, config, timeout=0.5, **options) as session:
-        identity = session.identify()
-        clock = f", {identity.clock_hz / 1e6:g} MHz" if identity.clock_hz else ""
-        found = [
-            Finding(
-                f"device {device}",
-                "ok",
-                f"{identity.name}, {identity.clusters} clusters{clock}, {identity.build}, "
-                f"digest {identity.digest}",
-            )
-        ]
-        source = np.random.default_rng(1)
-        before = session.link.repeated + session.link.asked_again
-        words = 0
-        for _ in range(_ECHO_ROUNDS):
-            data = source.bytes(SPACE_BYTES[Space.ACTIVATION] * _ECHO_WORDS)
-            session.write_memory(Space.ACTIVATION, 0, data, cluster=0)
-            if session.read_memory(Space.ACTIVATION, 0, _ECHO_WORDS) != data:
-                found.append(
-                    Finding(f"echo {device}", "bad", "words came back wrong", "try another board")
-                )
-                return found
-            words += _ECHO_WORDS
-        lost = session.link.repeated + session.link.asked_again - before
-        found.append(
-            Finding(
-                f"echo {device}",
-                "ok" if not lost else "bad",
-                f"{words} words there and back"
-                + (f", {lost} packets had to be sent again" if lost else ", none lost"),
-                "" if not lost else "use a lower line rate, a shorter cable, another USB port",
-            )
+    try:
+        with Session.open(device, config, timeout=0.5) as session:
+            yield from _examine(device, session, rates)
+    except PlumHostError as error:
+        yield Finding(
+            f"device {device}",
+            "bad",
+            str(error),
+            "is the bitstream loaded, is it this port, does another program hold it?",
         )
-        return found
+
+
+def _examine(device: str, session: Session, rates: Sequence[int]) -> Iterator[Finding]:
+    from plum_host.rates import echo
+    from plum_host.transports import SerialTransport
+
+    identity = session.identify()
+    clock = f", {identity.clock_hz / 1e6:g} MHz" if identity.clock_hz else ""
+    yield Finding(
+        f"device {device}",
+        "ok",
+        f"{identity.name}, {identity.clusters} clusters{clock}, {identity.build}, "
+        f"digest {identity.digest}",
+    )
+    wrong = echo(session.client)
+    yield Finding(
+        f"echo {device}",
+        "bad" if wrong else "ok",
+        wrong or "words there and back, none lost",
+        "use a shorter cable, another USB port, another board" if wrong else "",
+    )
+    if wrong or "://" in device or not isinstance(session.transport, SerialTransport):
+        return
+    check = f"line rate {device}"
+    if identity.clock_hz is None:
+        text = "the device does not know its clock, so its rate stays as it is"
+        yield Finding(check, "note", text, "build it for a board: plum build")
+        return
+    trials = session.negotiate(rates)
+    for trial in trials:
+        if not trial.clean:
+            yield Finding(
+                f"{check} {trial.baud / 1e6:g} Mbaud",
+                "note",
+                trial.found,
+                "a shorter cable or another USB port may take it; slower rates work",
+            )
+    best = session.transport.baud
+    yield Finding(check, "ok", f"{best / 1e6:g} Mbaud is the fastest that is clean")
 
 
 def doctor_command(

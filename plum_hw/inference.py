@@ -17,7 +17,7 @@ from plum_hw.errors import ImageError
 from plum_hw.report.cycles import layers_report
 
 if TYPE_CHECKING:
-    from plum_host.session import RunResult
+    from plum_host.session import RunResult, Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class Inference:
     seconds : wall time of the device's part, transfers included
     shares : where there were several devices, what each did: device, images, failure
     batch : images that were computed at a time; ``cycles`` are those of a batch
+    clock_hz : of the device's array; None where it does not know, or there were several
     """
 
     device: str
@@ -44,6 +45,7 @@ class Inference:
     seconds: float
     shares: Sequence[dict[str, Any]] = ()
     batch: int = 1
+    clock_hz: int | None = None
 
     @property
     def equal_to_golden(self) -> bool:
@@ -109,9 +111,11 @@ def run_images(
     labels: np.ndarray | None,
     *,
     device: str | Sequence[str],
+    fast: bool = False,
 ) -> Inference:
     """Run images, uint8 [N, C, H, W], on `device`, or on several, and on the golden machine. A
-    bundle that was compiled for a batch takes so many at a time.
+    bundle that was compiled for a batch takes so many at a time. `fast`: on serial ports at the
+    fastest line rate that is clean.
 
     Raises
     ------
@@ -121,14 +125,14 @@ def run_images(
     count, images = len(images), bundle.pack(images)
     devices = [device] if isinstance(device, str) else list(device)
     shares: list[dict[str, Any]] = []
-    counted = None
+    counted, clock_hz = None, None
     with console.Activity() as activity:
         if len(devices) > 1:
-            measured, shares = _run_fleet(bundle, images, devices, activity)
+            measured, shares = _run_fleet(bundle, images, devices, fast, activity)
         else:
-            measured, counted = _run(bundle, images, devices[0], activity)
+            measured, counted, clock_hz = _run(bundle, images, devices[0], fast, activity)
         is_golden = devices == ["golden"]
-        golden = measured if is_golden else _run(bundle, images, "golden", activity)[0]
+        golden = measured if is_golden else _run(bundle, images, "golden", False, activity)[0]
     outputs = bundle.unpack(measured.outputs, count)
     different = (outputs != bundle.unpack(golden.outputs, count)).reshape(count, -1).any(axis=1)
     return Inference(
@@ -142,29 +146,45 @@ def run_images(
         seconds=measured.seconds,
         shares=shares,
         batch=bundle.batch,
+        clock_hz=clock_hz,
     )
 
 
 def _run(
-    bundle: Bundle, images: np.ndarray, device: str, activity: console.Activity
-) -> tuple[RunResult, list[int] | None]:
-    """What the device made of the images, and the cycles of each layer if it counts so many."""
+    bundle: Bundle, images: np.ndarray, device: str, fast: bool, activity: console.Activity
+) -> tuple[RunResult, list[int] | None, int | None]:
+    """What the device made of the images, the cycles of each layer if it counts so many, and its
+    clock.
+    """
     # Transports are looked up, and pyserial imported, only by commands that use a device.
     from plum_host.session import Session
 
     activity.step(f"{device}: starting")
     config = bundle.manifest["config"]
     with Session.open(device, config, **_options(device, activity)) as session:
+        if fast:
+            _hasten(device, session, activity)
         activity.step(f"{device}: loading the network")
         session.load(bundle)
         activity.step(f"{device}: images", total=len(images))
         result = session.run(images, progress=activity.done)
         fits = max(bundle.parts) <= config["layer_counters"]
-        return result, session.layer_cycles() if fits else None
+        layers = session.layer_cycles() if fits else None
+        return result, layers, session.identify().clock_hz
+
+
+def _hasten(device: str, session: Session, activity: console.Activity) -> None:
+    activity.step(f"{device}: line rates")
+    clean = [trial.baud for trial in session.negotiate() if trial.clean]
+    activity.step(f"{device}: {clean[-1] / 1e6:g} Mbaud" if clean else f"{device}: rate unchanged")
 
 
 def _run_fleet(
-    bundle: Bundle, images: np.ndarray, devices: Sequence[str], activity: console.Activity
+    bundle: Bundle,
+    images: np.ndarray,
+    devices: Sequence[str],
+    fast: bool,
+    activity: console.Activity,
 ) -> tuple[RunResult, list[dict[str, Any]]]:
     """What several devices made of the images, and what each did."""
     from plum_host.fleet import Fleet
@@ -177,6 +197,8 @@ def _run_fleet(
             activity.step(f"{device}: starting")
             session = Session.open(device, config, **_options(device, activity))
             sessions.append(opened.enter_context(session))
+            if fast:
+                _hasten(device, session, activity)
         fleet = Fleet(sessions)
         activity.step("loading the network")
         fleet.load(bundle)
@@ -211,5 +233,7 @@ def print_result(result: Inference) -> None:
         console.say(f"equal to golden    {equal}")
     counted = result.simulated_cycles
     text = f"{counted:,}" if isinstance(counted, int) else f"DIFFERENT: {counted}"
+    if result.clock_hz and isinstance(counted, int):
+        text += f" ({1000 * counted / result.clock_hz:.2f} ms at {result.clock_hz / 1e6:g} MHz)"
     of = "cycles an image   " if result.batch == 1 else f"cycles a batch of {result.batch}"
     console.say(f"{of} {text} counted, {result.predicted_cycles:,} predicted")

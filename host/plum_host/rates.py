@@ -66,7 +66,7 @@ def negotiate(
     """
     transport = client.transport
     if not isinstance(transport, SerialTransport):
-        raise PlumHostError(f"{transport.name} has no line rate")
+        raise PlumHostError(f"{transport.name} has no line rate; only serial ports have one")
     if identity.clock_hz is None:
         raise PlumHostError(f"{transport.name}: the device does not know its clock")
     trials = []

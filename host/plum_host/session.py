@@ -109,6 +109,11 @@ class Session:
         return self._client.transport
 
     @property
+    def client(self) -> DeviceClient:
+        """The protocol's requests, for those who want to send some themselves."""
+        return self._client
+
+    @property
     def link(self) -> LinkCounts:
         """What the link did so far."""
         return self._client.counts

@@ -15,6 +15,7 @@ from plum_host.protocol import (
     MAX_PACKET_BYTES,
     PROTOCOL_VERSION,
     READ_ONLY_SPACES,
+    WRITE_ONLY_SPACES,
     Op,
     Reason,
     Space,
@@ -147,7 +148,9 @@ def test_what_is_wrong_with_a_request_is_said(body: bytes, status: Status) -> No
     assert ask(device, read(Space.CODE, 0, 0, 0)) == bytes([9, Status.OK])
 
 
-@pytest.mark.parametrize("space", [s for s in Space if s not in READ_ONLY_SPACES])
+@pytest.mark.parametrize(
+    "space", [s for s in Space if s not in READ_ONLY_SPACES | WRITE_ONLY_SPACES]
+)
 def test_a_space_holds_what_is_written_up_to_its_last_word(space: Space) -> None:
     device = open_device(THREE)
     size, last = SPACE_BYTES[space], space_words(THREE)[space] - 1
@@ -157,6 +160,15 @@ def test_a_space_holds_what_is_written_up_to_its_last_word(space: Space) -> None
     for cluster, held in enumerate((data, data[::-1], data)):
         assert ask(device, read(space, cluster, last, 1)) == bytes([9, Status.OK]) + held
     assert ask(device, write(space, 0xFF, last, 2 * data)) == bytes([9, Status.BAD_ADDRESS])
+
+
+def test_the_rate_of_the_line_can_be_set_and_not_read() -> None:
+    device = open_device(THREE)
+    assert ask(device, write(Space.LINE, 0, 0, b"\xae\x07\0\0")) == bytes([9, Status.OK])
+    assert device.line_rates == [1966]
+    assert ask(device, write(Space.LINE, 0, 1, bytes(4))) == bytes([9, Status.BAD_ADDRESS])
+    device = open_device(THREE)
+    assert ask(device, read(Space.LINE, 0, 0, 1)) == bytes([9, Status.BAD_ADDRESS])
 
 
 @pytest.mark.parametrize("space", [Space.RESULT, Space.COUNTER])

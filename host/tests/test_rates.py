@@ -1,4 +1,4 @@
-"""Line rates on a pseudo-terminal: both ends have one, and where they differ nothing is understood."""
+"""Line rates on a pseudo-terminal: where those of both ends differ nothing is understood."""
 
 from __future__ import annotations
 
@@ -96,13 +96,16 @@ class RatedTerminal:
         os.close(self._end)
 
 
+Make = Callable[..., RatedTerminal]
+
+
 @pytest.fixture(scope="module")
 def logits() -> Work:
     return logits_work()
 
 
 @pytest.fixture
-def terminals() -> Iterator[Callable[..., RatedTerminal]]:
+def terminals() -> Iterator[Make]:
     opened: list[RatedTerminal] = []
 
     def make(**options: int) -> RatedTerminal:
@@ -114,7 +117,7 @@ def terminals() -> Iterator[Callable[..., RatedTerminal]]:
         terminal.close()
 
 
-def test_the_fastest_rate_is_taken(terminals, logits: Work) -> None:
+def test_the_fastest_rate_is_taken(terminals: Make, logits: Work) -> None:
     terminal = terminals()
     with Session.open(terminal.port, timeout=0.5) as session:
         (trial,) = session.negotiate()
@@ -130,7 +133,7 @@ def test_the_fastest_rate_is_taken(terminals, logits: Work) -> None:
     assert terminal.breaks == 1
 
 
-def test_rates_that_lose_or_carry_nothing_are_left(terminals, logits: Work) -> None:
+def test_rates_that_lose_or_carry_nothing_are_left(terminals: Make, logits: Work) -> None:
     terminal = terminals(clean=3_000_000, deaf=6_000_000)
     with Session.open(terminal.port, timeout=0.1) as session:
         trials = session.negotiate()
@@ -144,7 +147,7 @@ def test_rates_that_lose_or_carry_nothing_are_left(terminals, logits: Work) -> N
         assert np.array_equal(session.run(logits.images).outputs, logits.outputs)
 
 
-def test_without_a_clean_rate_it_stays_as_it_was(terminals) -> None:
+def test_without_a_clean_rate_it_stays_as_it_was(terminals: Make) -> None:
     terminal = terminals(deaf=1_000_000)
     with Session.open(terminal.port, timeout=0.1) as session:
         trials = session.negotiate((2_000_000, 1_000_000))
@@ -153,7 +156,7 @@ def test_without_a_clean_rate_it_stays_as_it_was(terminals) -> None:
     assert terminal.baud == BAUD_RATE
 
 
-def test_a_device_that_was_restarted_is_found_again(terminals, logits: Work) -> None:
+def test_a_device_that_was_restarted_is_found_again(terminals: Make, logits: Work) -> None:
     """It is back at its first rate, and the host still at the other one."""
     terminal = terminals()
     with Session.open(terminal.port, timeout=0.2) as session:

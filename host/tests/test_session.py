@@ -21,7 +21,16 @@ from plum_host.errors import (
 )
 from plum_host.faults import Faults, FaultyTransport
 from plum_host.packets import encode
-from plum_host.protocol import IDENTITY, READ_ONLY_SPACES, Op, Reason, Space, Status, field_at
+from plum_host.protocol import (
+    IDENTITY,
+    READ_ONLY_SPACES,
+    WRITE_ONLY_SPACES,
+    Op,
+    Reason,
+    Space,
+    Status,
+    field_at,
+)
 from plum_host.session import Session
 from plum_host.transports import InProcessTransport
 from plum_hw.config import PRESETS, ArrayConfig, preset
@@ -68,7 +77,9 @@ def test_open_says_what_is_wrong_with_the_array(config: object) -> None:
         Session.open("golden", config)
 
 
-@pytest.mark.parametrize("space", [s for s in Space if s not in READ_ONLY_SPACES])
+@pytest.mark.parametrize(
+    "space", [s for s in Space if s not in READ_ONLY_SPACES | WRITE_ONLY_SPACES]
+)
 def test_memories_hold_what_is_written(session: Session, space: Space) -> None:
     count = space_words(TINY)[space]
     data = np.random.default_rng(space).bytes(count * SPACE_BYTES[space])

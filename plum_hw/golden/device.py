@@ -13,6 +13,7 @@ from plum_hw.layouts import (
     PROTOCOL_VERSION,
     READ_ONLY_SPACES,
     SPACE_BYTES,
+    WRITE_ONLY_SPACES,
     Counter,
     Op,
     Reason,
@@ -21,7 +22,6 @@ from plum_hw.layouts import (
     identity,
     layer_layout,
     space_words,
-    WRITE_ONLY_SPACES,
 )
 
 _CRC_BYTES = 4

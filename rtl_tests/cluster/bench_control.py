@@ -19,6 +19,7 @@ from plum_hw.layouts import (
     LAYER_COUNTERS,
     READ_ONLY_SPACES,
     SPACE_BYTES,
+    WRITE_ONLY_SPACES,
     DrainOp,
     Space,
     layer_layout,
@@ -98,7 +99,7 @@ async def host_access_to_all_spaces(dut) -> None:
     bench, rng = await prepare(dut)
     config = bench.config
     model: dict[tuple[int, Space, int], bytes] = {}
-    spaces = [space for space in Space if space not in READ_ONLY_SPACES]
+    spaces = [space for space in Space if space not in READ_ONLY_SPACES | WRITE_ONLY_SPACES]
     for space in spaces:
         depth, size = space_words(config)[space], SPACE_BYTES[space]
         places = {0, depth - 1, *(1 << i for i in range((depth - 1).bit_length()))}

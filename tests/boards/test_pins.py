@@ -11,7 +11,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from plum_host.errors import PlumHostError
+from plum_host.errors import DeviceTimeoutError, PlumHostError
+from plum_host.rates import rate_for
 from plum_host.session import Session
 from plum_hw.boards import board, simulation
 from plum_hw.boards.board import Board
@@ -51,6 +52,22 @@ def test_results_at_the_pins(name: str, array: str) -> None:
         result = run_images(bundle, images, None, device=virtual.url)
     assert result.equal_to_golden
     assert result.cycles_as_predicted
+
+
+def test_a_board_at_another_rate_is_taken_back() -> None:
+    """The host sets twice the rate and does not follow: nothing is understood until it begins anew,
+    with a 0x00 that is a break at the higher rate.
+    """
+    item = dataclasses.replace(board("arty"), baud=board("arty").clock_hz // 16)
+    with (
+        VirtualBoard(preset("tiny"), pins=item) as virtual,
+        Session.open(virtual.url, timeout=0.5) as session,
+    ):
+        rate = rate_for(item.clock_hz, 2 * item.baud)
+        assert rate is not None
+        with pytest.raises(DeviceTimeoutError):
+            session.client.set_rate(rate, lambda: None)
+        assert session.identify().name == "tiny"
 
 
 def test_small_board_classifies_real_images() -> None:

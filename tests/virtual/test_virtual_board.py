@@ -25,7 +25,15 @@ from plum_host.errors import (
 )
 from plum_host.faults import Faults, FaultyTransport
 from plum_host.packets import encode
-from plum_host.protocol import PROTOCOL_VERSION, READ_ONLY_SPACES, Op, Reason, Space, Status
+from plum_host.protocol import (
+    PROTOCOL_VERSION,
+    READ_ONLY_SPACES,
+    WRITE_ONLY_SPACES,
+    Op,
+    Reason,
+    Space,
+    Status,
+)
 from plum_host.session import Session
 from plum_host.transports import InProcessTransport, SerialTransport
 from plum_hw.compiler import check_network, compile_network
@@ -92,7 +100,9 @@ def test_identity(session: Session) -> None:
     assert (found.digest, found.clusters) == (TINY.digest, TINY.clusters)
 
 
-@pytest.mark.parametrize("space", [s for s in Space if s not in READ_ONLY_SPACES])
+@pytest.mark.parametrize(
+    "space", [s for s in Space if s not in READ_ONLY_SPACES | WRITE_ONLY_SPACES]
+)
 def test_memories_hold_what_is_written(session: Session, space: Space) -> None:
     count = space_words(TINY)[space]
     data = np.random.default_rng(space).bytes(count * SPACE_BYTES[space])

@@ -8,7 +8,6 @@ from plum_hw.gateware.link.uart_rx import UartRx
 from plum_hw.gateware.link.uart_tx import UartTx
 from plum_hw.layouts import RATE_BITS
 
-
 #: Of a bit's length; a byte has ten, and the last must still be hit.
 _MOST_ERROR = 0.02
 

@@ -46,8 +46,7 @@ class UartRx(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                # From here to a little behind the middle of the start bit, for the three samples are
-                # older than that.
+                # To a little behind the middle of the start bit: the three samples are older.
                 m.d.sync += [phase.eq(7 << RATE_BITS - 4), bits.eq(0)]
                 with m.If(~line):
                     m.next = "BITS"
