@@ -11,11 +11,13 @@ from pathlib import Path
 
 from plum_host.protocol import IDENTITY, LAYER_COUNTERS, Counter, field_at
 from plum_hw import registers as regs
-from plum_hw.layouts import Space
+from plum_hw.layouts import WRITE_ONLY_SPACES, Space
 from plum_hw.registers import Access, Block
 from plum_hw.soc import format as image
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Those of the link itself are not in the map.
+_SPACES = [space for space in Space if space not in WRITE_ONLY_SPACES]
 _NOTE = "Written by python -m plum_hw.soc.export from plum_hw/{}; do not edit."
 _ACCESS = {
     Access.READ: "read",
@@ -55,12 +57,12 @@ def register_header() -> str:
                 if field.low:
                     lines.append(_define(f"{name}_{field.name}_SHIFT", field.low))
     lines += ["", "/* Memories, by their offset from the accelerator's base. */"]
-    for space in Space:
+    for space in _SPACES:
         lines.append(_define(f"PLUM_MEMORY_{space.name}", regs.memory_offset(space), digits=8))
     for name, _ in IDENTITY:
         byte, size = field_at(IDENTITY, name)
         lines.append(_define(f"PLUM_IDENTITY_{name.upper()}", byte, f"its byte; {size} bytes"))
-    lines += [_define(f"PLUM_SPACE_{space.name}", int(space)) for space in Space]
+    lines += [_define(f"PLUM_SPACE_{space.name}", int(space)) for space in _SPACES]
     lines += ["", "/* Words of PLUM_MEMORY_COUNTER. */"]
     lines += [_define(f"PLUM_COUNTER_{counter.name}", int(counter)) for counter in Counter]
     lines.append(_define("PLUM_COUNTER_LAYERS", LAYER_COUNTERS, "first of the layers' cycles"))
@@ -156,7 +158,7 @@ def accessors() -> str:
         f"ID = {_hex(regs.ID)}",
         "#: Memories, by their offset from the accelerator's base.",
         "MEMORY = {",
-        *(f'    "{space.name}": {regs.memory_offset(space):#x},' for space in Space),
+        *(f'    "{space.name}": {regs.memory_offset(space):#x},' for space in _SPACES),
         "}",
         "",
         "",
@@ -212,7 +214,7 @@ def register_page() -> str:
         "",
         "| offset | memory |",
         "|---|---|",
-        *(f"| `{regs.memory_offset(space):#x}` | {space.name} |" for space in Space),
+        *(f"| `{regs.memory_offset(space):#x}` | {space.name} |" for space in _SPACES),
         "",
         "IDENTITY is what the device is: [protocol.md](protocol.md).",
         "",
