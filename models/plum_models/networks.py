@@ -138,9 +138,7 @@ class NetworkConfig:
 
     @property
     def family(self) -> str:
-        """The network as tables and `evaluate --network` name it."""
-        if self.network != "residual":
-            return self.network
+        """The network as tables and `evaluate --network` name it: its name without the scheme."""
         return re.sub("-(full|binary|ternary|published)$", "", self.name)
 
 

@@ -63,9 +63,8 @@ def measured(checkpoints: list[Path]) -> list[tuple[str, PlumNet, dict[str, Any]
         figures = file.with_suffix(".json")
         entry = json.loads(figures.read_text(encoding="utf-8")) if figures.is_file() else {}
         net = load_checkpoint(file).build()
-        if net.config.scheme != "full":
-            found.append((net.config.name, net, entry))
-    if not found:
+        found.append((net.config.name, net, entry))
+    if all(net.config.scheme == "full" for _, net, _ in found):
         raise ModelError("none of the checkpoints is quantized: there is nothing to study")
     return found
 
@@ -78,7 +77,13 @@ def study(
     say: Any = lambda text: None,
 ) -> dict[str, Any]:
     """Write all plots and tables to `out`; returns what study.json holds."""
-    networks = measured(checkpoints)
+    every = measured(checkpoints)
+    networks = [item for item in every if item[1].config.scheme != "full"]
+    levels = {
+        name: {"set": entry["data"], "top1": entry["float_top1"]}
+        for name, net, entry in every
+        if net.config.scheme == "full" and "float_top1" in entry
+    }
     out.mkdir(parents=True, exist_ok=True)
     points = [
         point(net, entry["integer_top1"], set_name=entry["data"], label=name)
@@ -90,6 +95,7 @@ def study(
         "densities": {name: net.densities() for name, net, _ in networks},
         "layers": {name: [asdict(layer) for layer in costs(net)] for name, net, _ in networks},
         "latent": {name: histograms(net) for name, net, _ in networks},
+        "full_precision": levels,
     }
     if ablation is not None:
         data, size = ablation
@@ -120,7 +126,7 @@ def study(
         plots.latent(name, layers, out / f"latent-{name}.png")
     plots.repetition(report["repetition"], out / "repetition.png")
     if points:
-        plots.pareto(points, out / "pareto.png")
+        plots.pareto(points, out / "pareto.png", levels)
     (out / "study.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
 

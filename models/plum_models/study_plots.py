@@ -40,10 +40,13 @@ def _save(figure: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def pareto(points: Sequence[dict[str, Any]], path: Path) -> None:
+def pareto(
+    points: Sequence[dict[str, Any]], path: Path, levels: dict[str, dict[str, Any]] | None = None
+) -> None:
     """Accuracy against adds per image, one panel for each set of networks that compare.
 
-    Points have `set`, `scheme`, `label`, `adds`, `top1`, and `offset_adds` (None: no such way).
+    Points have `set`, `scheme`, `label`, `adds`, `top1`, and `offset_adds` (None: no such way);
+    levels, networks in full precision, which multiply: name -> `set`, `top1`.
     """
     sets = list(dict.fromkeys(point["set"] for point in points))
     with plt.rc_context(_STYLE):
@@ -76,6 +79,18 @@ def pareto(points: Sequence[dict[str, Any]], path: Path) -> None:
                         (x, point["top1"]),
                         textcoords="offset points",
                         xytext=(5, 4),
+                        fontsize=6.5,
+                    )
+            for label, level in (levels or {}).items():
+                if level["set"] == name:
+                    axis.axhline(level["top1"], color=colour("full"), lw=0.8, ls="--")
+                    axis.annotate(
+                        label,
+                        (1, level["top1"]),
+                        xycoords=("axes fraction", "data"),
+                        textcoords="offset points",
+                        xytext=(0, 2),
+                        ha="right",
                         fontsize=6.5,
                     )
             axis.set_title(name)
