@@ -121,7 +121,11 @@ def study(
         label: [asdict(entry) for entry in entries] for label, entries in curves.items()
     }
     _tables(report, out)
-    plots.density(report["densities"], out / "density.png")
+    zeros = {name for name, net, _ in networks if net.density() < 1}
+    if zeros:
+        plots.density(
+            {name: report["densities"][name] for name in sorted(zeros)}, out / "density.png"
+        )
     for name, layers in report["latent"].items():
         plots.latent(name, layers, out / f"latent-{name}.png")
     plots.repetition(report["repetition"], out / "repetition.png")

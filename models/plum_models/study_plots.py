@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ COLOURS = {
     "ternary": "#4f8a3c",
     "full": "#777777",
 }
+_LINES = ("-", "--", ":", "-.")
+LEAST_POINTS = 2.0
+"""Percentage points that an axis of accuracies spans at least, or chance would look large."""
 _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -98,6 +102,9 @@ def pareto(
             axis.set_ylabel("top-1, %")
             axis.set_xlim(0, axis.get_xlim()[1] * 1.15)
             axis.margins(y=0.15)
+            low, high = axis.get_ylim()
+            room = max(0.0, LEAST_POINTS - (high - low)) / 2
+            axis.set_ylim(low - room, high + room)
             axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, fontsize=7)
         _save(figure, path)
 
@@ -153,19 +160,25 @@ def latent(network: str, layers: dict[str, dict[str, list[float]]], path: Path) 
 def repetition(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
     """Patterns per chunk and adds per weight against T; curves: label -> one entry for each T."""
     with plt.rc_context(_STYLE):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+        drawn: Counter[str] = Counter()
         for label, entries in curves.items():
             shade = colour(label.rpartition(" ")[2])
+            line = _LINES[drawn[shade] % len(_LINES)]  # networks of one scheme: one colour
+            drawn[shade] += 1
             groups = [entry["group"] for entry in entries]
             for axis, key in ((left, "patterns"), (right, "adds")):
-                axis.plot(groups, [e[key] for e in entries], "o-", ms=3, color=shade, label=label)
+                axis.plot(
+                    *(groups, [e[key] for e in entries]),
+                    **{"marker": "o", "ms": 3, "ls": line, "color": shade, "label": label},
+                )
         left.set_yscale("log", base=2)
         left.set_ylabel("different patterns in a chunk, among the filters")
         right.set_ylabel("adds a weight")
         right.set_ylim(bottom=0)
         for axis in (left, right):
             axis.set_xlabel("weights in a chunk, T")
-            axis.legend(fontsize=7)
+            axis.legend(fontsize=6.5)
         _save(figure, path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from plum_models.shipped import entries
@@ -17,7 +19,7 @@ def test_readme_has_the_tables_of_what_is_shipped() -> None:
 
 
 def test_mark_that_is_missing_is_named() -> None:
-    with pytest.raises(ValueError, match="<!-- layers: python -m plum_models.table -->"):
+    with pytest.raises(ValueError, match=re.escape("<!-- layers: python -m plum_models.table -->")):
         with_tables("# no marks\n", {"layers": "| a |"})
 
 
