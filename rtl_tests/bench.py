@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 from amaranth.lib import wiring
 from cocotb_tools.runner import Runner, Verilator, get_runner
 
+from plum_hw.boards.board import Family
+from plum_hw.flow.mapped import mapped_verilog
 from plum_hw.gateware.emit import to_verilog
 from plum_hw.tools import verilator_environment
 
@@ -53,15 +55,25 @@ class Simulation:
     component : its members are the top's ports
     folder : where everything is made
     simulator : as cocotb names it
+    mapped : the component as mapped to a family, of its cells' models
+    cells : of the mapped component, by type
     """
 
     def __init__(
-        self, component: wiring.Component, folder: Path, simulator: str = "verilator"
+        self,
+        component: wiring.Component,
+        folder: Path,
+        simulator: str = "verilator",
+        mapped: Family | None = None,
     ) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / "dut.v"
-        source.write_text(to_verilog(component, "dut"))
+        text = to_verilog(component, "dut")
+        self.cells: dict[str, int] = {}
+        if mapped is not None:
+            text, self.cells = mapped_verilog(text, "dut", mapped)
+        source.write_text(text)
         sources = [source]
         self._runner: Runner
         if simulator == "verilator":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from plum_hw.boards.board import ECP5, XC7, Family
 from plum_hw.config import ArrayConfig
 from rtl_tests.bench import BenchFailure, Simulation
 from rtl_tests.cluster.blocks import BLOCKS, Together
@@ -42,6 +44,11 @@ ARRAYS = {
 }
 #: Blocks small enough for a second, much slower simulator.
 SMALL = ("decoder", "drain", "requantizer")
+#: Cells that the drain is mapped to, and inputs of a LUT.
+MAPPED = {
+    XC7: ({"CARRY4", "FDRE", "LUT6", "RAM32M"}, 6),
+    ECP5: ({"CCU2C", "LUT4", "PFUMX", "TRELLIS_DPR16X4", "TRELLIS_FF"}, 4),
+}
 SEED = "20260801"
 
 
@@ -85,3 +92,24 @@ def test_small_blocks_in_icarus(tmp_path: Path) -> None:
         pytest.skip("Icarus Verilog (iverilog) is not on PATH; it is the second simulator")
     blocks = Together(ARRAYS["two-groups"], SMALL)
     run(Simulation(blocks, tmp_path, "icarus"), SMALL, "two-groups")
+
+
+@pytest.mark.parametrize("family", MAPPED, ids=lambda family: family.name)
+def test_mapped_drain(tmp_path: Path, family: Family) -> None:
+    """The cells that the drain is mapped to do what the gateware says, and so do LUTs that were
+    taken into carry chains. In Icarus, which compiles so many small parts sooner than Verilator.
+    """
+    if shutil.which("iverilog") is None:
+        pytest.skip("Icarus Verilog (iverilog) is not on PATH; netlists are simulated by it")
+    cells, inputs = MAPPED[family]
+    config = replace(ARRAYS["two-groups"], block_sums=0, lut_inputs=inputs)
+    simulation = Simulation(Together(config, ("drain",)), tmp_path, "icarus", mapped=family)
+    assert cells <= set(simulation.cells)
+    environment = {
+        "CONFIG": json.dumps(config.as_dict()),
+        "SEED": SEED,
+        "COCOTB_TEST_FILTER": r"sums/gap=0\.0/",
+    }
+    simulation.run("rtl_tests.cluster.bench_drain", environment)
+    with pytest.raises(BenchFailure):
+        simulation.run("rtl_tests.cluster.bench_drain", {**environment, "FAULT": "1"})
