@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,11 @@ SECONDS = 300
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """`python -m ARGUMENTS` with pipes for stdout and stderr."""
+    """`python -m ARGUMENTS` with pipes for stdout and stderr.
+
+    It hears an interrupt even where the tests run in the background and so ignore it.
+    """
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen(
         [sys.executable, "-m", *map(str, arguments)],
         stdin=subprocess.DEVNULL,
