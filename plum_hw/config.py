@@ -254,18 +254,16 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # 21 EBR a cluster of the LFE5U-85F's 208 (16 activations, 4 code for its two read ports, 1
-        # table), but its LUTs are the limit: some 7,700 a cluster of 83,640.
+        # One cluster: neither memories nor LUTs of the LFE5U-85F set the number, but what place and
+        # route ends with at 80 MHz (docs/timing.md).
         ArrayConfig(
             name="ulx3s-85f",
-            clusters=6,
-            write_buses=4,
-            act_depth=512,
-            code_depth=1024,
-            table_depth=512,
+            act_depth=1024,
+            code_depth=2048,
+            table_depth=1024,
             reach=1,
             acc_bits=15,
-            sum_bits=22,
+            sum_bits=23,
             layer_counters=32,
             lut_inputs=4,
         ),
