@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import table
+from benchmarks.report import between_marks, table
 from plum_hw import console
 from plum_hw.boards import board as find_board
 from plum_hw.build import PlaceOptions, build
@@ -83,11 +83,7 @@ def boards_table(reports: list[dict[str, Any]]) -> str:
 
 def write_readme(text: str, reports: list[dict[str, Any]]) -> str:
     """The README's text with the table between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"{README} has no lines {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n{boards_table(reports)}\n{END}{after}"
+    return between_marks(text, BEGIN, END, boards_table(reports))
 
 
 def record(name: str, options: PlaceOptions) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.board_reports import REPORTS, ROOT, kept
-from benchmarks.report import table
+from benchmarks.report import between_marks, table
 from plum_hw import console
 from plum_hw.boards import board as find_board
 from plum_hw.build import PlaceOptions, build
@@ -55,11 +55,7 @@ def resources_table(pairs: list[dict[str, Any]]) -> str:
 
 def write_page(text: str, pairs: list[dict[str, Any]]) -> str:
     """The page's text with the table between its marks."""
-    before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"{PAGE} has no lines {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n{resources_table(pairs)}\n{END}{after}"
+    return between_marks(text, BEGIN, END, resources_table(pairs))
 
 
 def record(name: str, array: str, options: PlaceOptions) -> None:

@@ -59,6 +59,15 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def between_marks(text: str, begin: str, end: str, inside: str) -> str:
+    """The text of a page with `inside` in place of what stood between the two marks."""
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"the page has no lines {begin!r} and {end!r}")
+    return f"{before}{begin}\n{inside}\n{end}{after}"
+
+
 class Results:
     """The results, looked up. *Members*: ``runs``, ``refused``, ``networks`` in their order."""
 
