@@ -48,6 +48,8 @@ class ArrayConfig:
         anything in a cluster where LUTs have four inputs
     lut_inputs : of the FPGA's LUTs, 6 or 4. With 4 registers divide more of the logic, and
         multipliers have 18 bits, not 25
+    requant_lanes : multipliers of the requantizer: 8, 4, 2 or 1. With fewer than `group_lanes` it
+        takes a group in `group_parts` parts one after the other
 
     Raises
     ------
@@ -75,6 +77,7 @@ class ArrayConfig:
     queue_bytes: int = 4096
     block_sums: int = 0
     lut_inputs: int = 6
+    requant_lanes: int = 8
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -98,6 +101,7 @@ class ArrayConfig:
             ("queue_bytes", 256, 16384),
             ("block_sums", 0, 1),
             ("lut_inputs", 4, 6),
+            ("requant_lanes", 1, 8),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -120,6 +124,8 @@ class ArrayConfig:
             )
         if self.lut_inputs == 5:
             raise ConfigError("lut_inputs is 5; it must be 4 or 6")
+        if self.requant_lanes not in (1, 2, 4, 8):
+            raise ConfigError(f"requant_lanes is {self.requant_lanes}; it must be 8, 4, 2 or 1")
         if self.block_sums and self.groups == 1:
             raise ConfigError(
                 f"block_sums is 1 with {self.lanes} lanes; sums in block RAM need at least "
@@ -134,6 +140,11 @@ class ArrayConfig:
     def groups(self) -> int:
         """Lane groups in a vector; also the cycles of one drain."""
         return self.lanes // self.group_lanes
+
+    @property
+    def group_parts(self) -> int:
+        """Parts of a lane group that the requantizer takes one after the other."""
+        return self.group_lanes // self.requant_lanes
 
     def bus_of(self, group: int) -> int:
         """The write bus that carries a lane group. Buses change places from one run of groups to

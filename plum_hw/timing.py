@@ -38,6 +38,11 @@ def EMIT_LATENCY(config: ArrayConfig) -> int:
     return BEAT_TO_SNAPSHOT + max(1, config.groups + 4 - FIRST_STEP)
 
 
+def ENTRY_CYCLES(config: ArrayConfig, terms: int) -> int:
+    """Cycles from the first step of a scatter entry to the earliest of the next."""
+    return terms * config.group_parts
+
+
 def REDUCE_CYCLES(config: ArrayConfig, terms: int) -> int:
     """Cycles from the first step of a reduction to its finish: two lanes a cycle."""
     return config.groups * terms * config.group_lanes // 2 - 1

@@ -44,6 +44,7 @@ CONFIG = ArrayConfig(
     layer_counters=16,
     packet_bytes=256,
     queue_bytes=512,
+    requant_lanes=4,
 )
 
 

@@ -31,6 +31,7 @@ def test_presets_are_whole(name):
         ({"lanes": 48}, ["lanes is 48", "power of two"]),
         ({"lanes": 16, "write_buses": 4}, ["write_buses is 4", "at most 2"]),
         ({"write_buses": 3}, ["write_buses is 3", "1, 2, 4 or 8"]),
+        ({"requant_lanes": 3}, ["requant_lanes is 3", "8, 4, 2 or 1"]),
         ({"mask_bits": 12}, ["mask_bits is 12", "8, 16, 24 or 32"]),
         ({"act_depth": True}, ["act_depth is True", "integer"]),
     ],
@@ -51,10 +52,11 @@ def test_the_digest_knows_every_knob_but_the_name():
         {"write_buses": 1},
         {"code_depth": 1024},
         {"acc_bits": 15},
+        {"requant_lanes": 4},
     ]
     for knobs in others:
         digests.add(dataclasses.replace(config, **knobs).digest)
-    assert len(digests) == 5
+    assert len(digests) == 6
 
 
 @pytest.mark.parametrize("lanes", [8, 16, 64, 128])

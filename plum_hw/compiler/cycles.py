@@ -20,6 +20,7 @@ from plum_hw.layouts import DrainOp, Select
 from plum_hw.timing import (
     BANK_FREE,
     EMIT_LATENCY,
+    ENTRY_CYCLES,
     FIRST_STEP,
     LOAD,
     NEXT_EMISSION,
@@ -186,7 +187,7 @@ class _Slots:
 
     def __init__(self, config: ArrayConfig, cluster: int, buses: Sequence[int], terms: int) -> None:
         self._clusters = config.clusters
-        self._terms = terms
+        self._steps = ENTRY_CYCLES(config, terms)
         self._free = [
             None
             if bus == _NO_BUS
@@ -205,7 +206,7 @@ class _Slots:
         if phase not in self._seen:
             next_step = phase
             for free in self._free:
-                next_step += self._wait(free, next_step) + self._terms
+                next_step += self._wait(free, next_step) + self._steps
             self._seen[phase] = next_step - 1 - phase
         return time + self._seen[phase]
 

@@ -13,7 +13,7 @@ import numpy as np
 from plum_hw.config import ArrayConfig
 from plum_hw.ir import Layer, Network, WeightLayer
 from plum_hw.layouts import Select
-from plum_hw.timing import FIRST_STEP
+from plum_hw.timing import ENTRY_CYCLES, FIRST_STEP
 
 from .assign import assign_filters, makespan
 from .columns import Weights, flipped_filters, layer_weights
@@ -250,7 +250,8 @@ class _Planner:
         assert masks is not None
         drains = sum(segment.drain for segment in masks.segments) * config.groups
         terms = len(geometry.layer.inputs) + bool(masks.window_segments)
-        writes = FIRST_STEP + int(entries * max(terms, config.clusters / config.write_buses))
+        steps = ENTRY_CYCLES(config, terms)
+        writes = FIRST_STEP + int(entries * max(steps, config.clusters / config.write_buses))
         beats = np.maximum(masks.beats(), max(drains, writes))
         if masks.shared:
             beats = np.repeat(beats, geometry.out_shape[0])
@@ -318,7 +319,8 @@ class _Planner:
             entry = Entry(0, 0, 0, Select.STRAIGHT, 1, 0, everywhere)
             return [Scatter((((entry,),),), self.config.clusters if everywhere else 0)]
         terms = len(geometry.layer.inputs) + bool(_window(geometry.layer))
-        return scatter_lists(self.config, regions, outputs, outputs[0].base, terms)
+        steps = ENTRY_CYCLES(self.config, terms)
+        return scatter_lists(self.config, regions, outputs, outputs[0].base, steps)
 
 
 def _shares(source: TensorLayout) -> list[list[int]]:

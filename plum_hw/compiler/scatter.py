@@ -85,13 +85,13 @@ def scatter_lists(
     regions: Sequence[Geometry],
     copies: Sequence[TensorLayout],
     out_base: int,
-    terms: int,
+    steps: int,
 ) -> list[Scatter]:
     """The lists of each region of a layer.
 
     regions : of the layer, with the tiling of the output as it is computed
     copies : all to be written, of one tensor
-    terms : products that an entry takes
+    steps : cycles that an entry takes
     """
     lists: dict[_Place, list[tuple[int, Entry]]] = {
         (geometry.region, part, vector): []
@@ -118,7 +118,7 @@ def scatter_lists(
     sizes = Counter(size for entries in lists.values() for size, _ in entries if size > 1)
     size = max(sizes, key=lambda each: sizes[each]) if sizes else 0
     packed = {
-        place: tuple(_in_turn(config, _addressed(entries, size), terms))
+        place: tuple(_in_turn(config, _addressed(entries, size), steps))
         for place, entries in lists.items()
     }
     return [
@@ -147,7 +147,7 @@ def _addressed(items: list[tuple[int, Entry]], group_size: int) -> Iterator[Entr
                 yield dataclasses.replace(entry, dest=cluster)
 
 
-def _in_turn(config: ArrayConfig, entries: Iterator[Entry], terms: int) -> list[Entry]:
+def _in_turn(config: ArrayConfig, entries: Iterator[Entry], steps: int) -> list[Entry]:
     """Entries in an order in which few wait long for their buses: always the one that is written
     first, of those on the bus that has most to carry; with the entries that hold what they need.
     """
@@ -161,7 +161,7 @@ def _in_turn(config: ArrayConfig, entries: Iterator[Entry], terms: int) -> list[
 
     def ready(entry: Entry) -> int:
         """When an entry may begin, if its bus is free."""
-        return time if entry.low in (None, held) else time + terms
+        return time if entry.low in (None, held) else time + steps
 
     while any(waiting):
         choices = []
@@ -177,7 +177,7 @@ def _in_turn(config: ArrayConfig, entries: Iterator[Entry], terms: int) -> list[
             held = entry.low
             order.append(Entry.hold(entry.low))
         order.append(entry)
-        time += terms
+        time += steps
     return order
 
 

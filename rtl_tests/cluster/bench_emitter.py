@@ -82,9 +82,9 @@ class Model:
         y = [clamped(total, shift, out_bits, config.act_bits) for total in totals]
         y += [0] * (config.group_lanes - len(y))
         out_base = layer["out_base"] + emission.constants["channel"]
-        steps = terms_of(layer)
+        steps = terms_of(layer) * config.group_lanes // config.requant_lanes
         if layer["reduce"]:
-            steps = block.reduce_cycles(config, steps) + 1
+            steps = block.reduce_cycles(config, terms_of(layer)) + 1
         wide = layer["reduce"] and layer["wide"]
         sent = []
         step = start + block.FIRST_STEP
@@ -345,7 +345,8 @@ async def a_list_without_an_end_ends(dut) -> None:
     await bench.cycle()
     bench.set(start=0)
     entries = (1 << bench.config.table_addr_bits) - 9
-    await bench.settle(entries * bench.config.clusters + 40)
+    turn = bench.config.clusters * bench.config.group_parts  # at least what an entry takes
+    await bench.settle(entries * turn + 40)
     assert len(around.sent) == entries
     assert len(around.finished) == 1
     # It is ready for another emission.
@@ -353,5 +354,5 @@ async def a_list_without_an_end_ends(dut) -> None:
     bench.set(start=1, job={"filter": 1})
     await bench.cycle()
     bench.set(start=0)
-    await bench.settle(20 + bench.config.clusters)
+    await bench.settle(20 + turn)
     assert len(around.sent) > entries

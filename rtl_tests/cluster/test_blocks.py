@@ -26,9 +26,16 @@ ARRAYS = {
         acc_bits=10,
         sum_bits=16,
         reach=7,
+        requant_lanes=1,
     ),
     "two-groups": ArrayConfig(
-        lanes=16, act_depth=128, mask_bits=16, table_depth=512, reach=3, block_sums=1
+        lanes=16,
+        act_depth=128,
+        mask_bits=16,
+        table_depth=512,
+        reach=3,
+        block_sums=1,
+        requant_lanes=4,
     ),
     "eight-groups": ArrayConfig(
         clusters=3,
@@ -41,6 +48,13 @@ ARRAYS = {
         reach=1,
         lut_inputs=4,
     ),
+}
+#: Both of its kinds of multipliers for each number of them: what has no array of its own.
+REQUANTIZERS = {
+    f"{lanes}-of-{inputs}-inputs": ArrayConfig(
+        clusters=2, lanes=16, table_depth=512, requant_lanes=lanes, lut_inputs=inputs
+    )
+    for lanes, inputs in ((1, 4), (2, 4))
 }
 #: Blocks small enough for a second, much slower simulator.
 SMALL = ("decoder", "drain", "requantizer")
@@ -67,14 +81,20 @@ def simulations(tmp_path_factory):
 
 
 def run(simulation: Simulation, blocks: Iterable[str], name: str, **environment: str) -> None:
-    config = json.dumps(ARRAYS[name].as_dict())
-    environment = {"CONFIG": config, "SEED": SEED, **environment}
+    config = {**ARRAYS, **REQUANTIZERS}[name].as_dict()
+    environment = {"CONFIG": json.dumps(config), "SEED": SEED, **environment}
     simulation.run([f"rtl_tests.cluster.bench_{block}" for block in blocks], environment)
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_blocks(simulations, name: str) -> None:
     run(simulations(name), BLOCKS, name)
+
+
+@pytest.mark.parametrize("name", REQUANTIZERS)
+def test_fewer_multipliers(tmp_path: Path, name: str) -> None:
+    blocks = ("emitter", "requantizer")
+    run(Simulation(Together(REQUANTIZERS[name], blocks), tmp_path), blocks, name)
 
 
 def test_planted_faults_are_found(simulations) -> None:

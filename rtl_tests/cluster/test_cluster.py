@@ -20,13 +20,32 @@ CONTROL = "rtl_tests.cluster.bench_control"
 ARRAYS = {
     "three-clusters": preset("tiny-3"),
     "two-groups": ArrayConfig(
-        name="two-groups", lanes=16, act_depth=512, reach=3, block_sums=1, lut_inputs=4
+        name="two-groups",
+        lanes=16,
+        act_depth=512,
+        reach=3,
+        block_sums=1,
+        lut_inputs=4,
+        requant_lanes=4,
     ),
     "one-group": ArrayConfig(
-        name="one-group", clusters=2, lanes=8, act_depth=1024, mask_bits=8, reach=7, act_bits=5
+        name="one-group",
+        clusters=2,
+        lanes=8,
+        act_depth=1024,
+        mask_bits=8,
+        reach=7,
+        act_bits=5,
+        requant_lanes=1,
     ),
     "eight-groups": ArrayConfig(
-        name="eight-groups", clusters=2, write_buses=2, lanes=64, act_depth=256, mask_bits=16
+        name="eight-groups",
+        clusters=2,
+        write_buses=2,
+        lanes=64,
+        act_depth=256,
+        mask_bits=16,
+        requant_lanes=2,
     ),
 }
 SEEDS = {

@@ -141,6 +141,7 @@ def draw_config(rng: np.random.Generator) -> ArrayConfig:
         sum_bits=int(rng.integers(16, 26)),
         act_bits=int(rng.integers(4, 9)),
         reach=int(rng.integers(1, 8)),
+        requant_lanes=int(rng.choice([8, 8, 4, 2, 1])),
     )
 
 

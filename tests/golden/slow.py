@@ -283,7 +283,7 @@ class SlowCluster:
             wide = layer["reduce"] and layer["wide"]
             entries = [] if wide else self.entries(job["vector"])
             self.running = {"job": job, "first": start + timing.FIRST_STEP, "entries": entries}
-            self.running |= {"term": 0, "finish": None}
+            self.running |= {"part": 0, "term": 0, "finish": None}
         run = self.running
         if time < run["first"]:
             return
@@ -297,14 +297,17 @@ class SlowCluster:
                 self.finished(time)
             return
         entry = run["entries"][0]
-        if run["term"] == 0:
+        if run["part"] == run["term"] == 0:
             if entry["select"] != Select.HOLD and not self.slot(time, entry["target"]):
                 return
             run["total"] = [self.constants(run)["bias"]] * 8
         self.term(run, entry)
         if run["term"] == len(self.read_by(run["job"])):
-            self.write(time, run, entry, run["total"])
             run["term"] = 0
+            run["part"] += 1
+        if run["part"] * self.config.requant_lanes == 8:
+            self.write(time, run, entry, run["total"])
+            run["part"] = 0
             run["entries"].pop(0)
             if not run["entries"]:
                 self.finished(time)
@@ -332,7 +335,8 @@ class SlowCluster:
         names += ["residual"] if self.layer["residual"] else []
         factor = self.constants(run)[names[run["term"]]]
         bank = self.read_by(run["job"])[run["term"]]
-        for i in range(8):
+        parts = 8 // self.config.requant_lanes
+        for i in range(run["part"], 8, parts):
             run["total"][i] += factor * self.sums[bank][8 * entry["source"] + i]
         run["term"] += 1
 

@@ -33,8 +33,8 @@ class Emitter(wiring.Component):
 
     One emission may wait while another is in progress; it starts in the cycle in which that one
     finishes, else the cycle after it was given. The first entry takes its first step `FIRST_STEP`
-    cycles after the start at the earliest, the next one `terms` = 1 + window + residual cycles
-    later, each in a slot of its target's bus. The last step of the last entry finishes the
+    cycles after the start at the earliest, the next one `group_parts` * (1 + window + residual)
+    cycles later, each in a slot of its target's bus. The last step of the last entry finishes the
     emission. An entry is on the bus `WRITE_LATENCY` cycles after its last step.
 
     Parameters
@@ -152,10 +152,15 @@ class Emitter(wiring.Component):
         with m.If(tokens[-1]):
             m.d.sync += base.eq(layer.out_base + arriving.channel)
 
-        # Steps of an entry: for each term one, or in a reduction one for each two lanes.
+        # Steps of an entry: one for each term, for each part of the group or, in a reduction, for
+        # each two lanes.
         within = Signal()
         term = Signal(2)
-        part = Signal(range(config.groups * config.group_lanes // 2))
+        pairs, parts = config.groups * config.group_lanes // 2, config.group_parts
+        part = Signal(range(max(pairs, parts)))
+        last_part = ~layer.reduce | part[: (pairs - 1).bit_length()].all()
+        if parts > 1:
+            last_part &= layer.reduce | part[: (parts - 1).bit_length()].all()
         step, last_term, last_step, ends = Signal(), Signal(), Signal(), Signal()
         target = Mux(wide, 0, entry.target)
         select = Signal(Select)
@@ -165,17 +170,19 @@ class Emitter(wiring.Component):
         m.d.comb += [
             step.eq(within | (active & entry_valid & slots.any())),
             last_term.eq(term == Cat(window ^ residual, window & residual)),
-            last_step.eq(step & last_term & (~layer.reduce | part.all())),
+            last_step.eq(step & last_term & last_part),
             pop.eq(last_step),
             # A list without an end ends with the table.
             ends.eq(layer.reduce | entry.last | cursor.all()),
             finish.eq(last_step & ends),
         ]
         m.d.sync += within.eq(step & ~last_step)
-        with m.If(step & layer.reduce):
-            m.d.sync += part.eq(part + 1)
-        with m.If(step & (~layer.reduce | part.all())):
+        with m.If(step):
             m.d.sync += term.eq(Mux(last_term, 0, term + 1))
+        with m.If(step & last_term & (layer.reduce | (parts > 1))):
+            m.d.sync += part.eq(part + 1)
+        with m.If(last_step):
+            m.d.sync += part.eq(0)
 
         # Two cycles after a step there are its sums.
         is_window = window & (term == 1)
@@ -197,7 +204,7 @@ class Emitter(wiring.Component):
                 "step": unsigned(1),
                 "first": unsigned(1),
                 "last": unsigned(1),
-                "pair": requantizer.pair.shape(),
+                "part": requantizer.part.shape(),
                 "select": Select,
                 "count": requantizer.count.shape(),
             }
@@ -207,16 +214,16 @@ class Emitter(wiring.Component):
             flags_1.window.eq(is_window),
             flags_1.residual.eq(is_residual),
             flags_1.step.eq(step),
-            flags_1.first.eq((term == 0) & (part == 0)),
-            flags_1.last.eq(last_step),
-            flags_1.pair.eq(part[:part_bits]),
+            flags_1.first.eq((term == 0) & (~layer.reduce | (part == 0))),
+            flags_1.last.eq(step & last_term & (~layer.reduce | last_part)),
+            flags_1.part.eq(part),
             flags_1.select.eq(select),
             flags_1.count.eq(entry.count),
             flags_2.eq(flags_1),
         ]
         m.d.comb += [
             getattr(requantizer, name).eq(flags_2[name])
-            for name in ("step", "first", "last", "pair", "select", "count")
+            for name in ("step", "first", "last", "part", "select", "count")
         ]
         m.d.comb += [
             requantizer.operand.eq(self.sum_port.sums),
@@ -244,9 +251,15 @@ class Emitter(wiring.Component):
             write.grouped.eq(entry.grouped),
             write.result.eq(wide),
         ]
-        for _ in range(requantizer.LATENCY + 2):
+        # Entries are at least `parts` cycles apart, so a register may hold one for so long.
+        delay = requantizer.LATENCY + 2
+        taken = Signal(delay)  # the entry, so many cycles ago
+        m.d.comb += taken[0].eq(last_step)
+        m.d.sync += taken[1:].eq(taken[:-1])
+        for cycle in range(0, delay, parts):
             delayed = Signal(bus_layout(config))
-            m.d.sync += delayed.eq(write)
+            with m.If(taken[cycle] | (parts == 1)):
+                m.d.sync += delayed.eq(write)
             write = delayed
         for number, bus in enumerate(self.bus):
             m.d.sync += bus.eq(0)

@@ -12,11 +12,13 @@ from plum_hw.layouts import LOW_BITS, WORD_BITS, Select
 
 
 class Requantizer(wiring.Component):
-    """One multiplier and accumulator for each lane of a group, used once for each term.
+    """`requant_lanes` multipliers and accumulators, used once for each part of a group and term.
 
-    A step (an operand and the factor of all lanes) a cycle. The steps of one output follow each
-    other, marked by `first` and `last`; `y` is there `LATENCY` cycles after the last step. In a
-    reduction lane 0 does all: it takes the sum of lanes `pair` and `pair` + 4.
+    A step (operands and the factor of all lanes) a cycle. The steps of one part follow each other,
+    marked by `first` and `last`; the parts of a group come in their order, and `y` is there
+    `LATENCY` cycles after the last step of the last one. Multiplier i takes lane i * `group_parts`
+    + p in part p. In a reduction multiplier 0 does all: it takes the sum of lanes `part` and
+    `part` + 4.
 
     Parameters
     ----------
@@ -24,12 +26,12 @@ class Requantizer(wiring.Component):
 
     Members
     -------
-    step, first, last : an operand is given; it begins, ends the terms of an output
+    step, first, last : an operand is given; it begins, ends the terms of a part
     operand : one for each lane
-    pair : two lanes of a reduction; else 0
+    part : of the group; in a reduction which two lanes
     factor : for all lanes
     bias : constant from the first step to a cycle after it
-    select, count : which lanes it is for, as in a scatter entry; with the last step
+    select, count : which lanes it is for, as in a scatter entry; with the last step of each part
     shift, out_bits, reduce, wide : of the layer
     y : clamped outputs; with `wide` the low 32 bits of the total; none for `Select.HOLD`
     """
@@ -45,7 +47,7 @@ class Requantizer(wiring.Component):
                 "first": In(1),
                 "last": In(1),
                 "operand": In(data.ArrayLayout(signed(config.sum_bits), config.group_lanes)),
-                "pair": In(range(config.group_lanes // 2)),
+                "part": In(range(max(config.group_parts, config.group_lanes // 2))),
                 "factor": In(signed(config.scale_bits)),
                 "bias": In(signed(config.bias_bits)),
                 "select": In(Select),
@@ -71,30 +73,43 @@ class Requantizer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         config = self._config
         m = Module()
-        place = data.StructLayout({"select": Select, "count": self.count.shape()})
-        flags = data.StructLayout({"step": 1, "first": 1, "last": 1, "place": place})
+        parts = config.group_parts
+        # Of the lanes either the count, or, where there are fewer bits, which ones are above it.
+        above = self.count.shape() if parts == 1 else unsigned(config.requant_lanes)
+        flags = data.StructLayout(
+            {"step": 1, "first": 1, "last": 1, "ends": 1, "select": Select, "above": above}
+        )
         stages = [Signal(flags, name=f"flags_{number}") for number in range(6 + self._more)]
+        last, ends, lanes_above = self.step & self.last, Const(1), self.count
+        if parts > 1:
+            ends = self.reduce | (self.part[: (parts - 1).bit_length()] == parts - 1)
+            lanes_above = Cat(
+                (self.part + lane * parts >= self.count) & ~(self.reduce & (lane == 0))
+                for lane in range(config.requant_lanes)
+            )
         m.d.sync += [
             stages[0].step.eq(self.step),
             stages[0].first.eq(self.first),
-            stages[0].last.eq(self.step & self.last),
-            stages[0].place.select.eq(self.select),
-            stages[0].place.count.eq(self.count),
+            stages[0].last.eq(last),
+            stages[0].ends.eq(last & ends),
+            stages[0].select.eq(self.select),
+            stages[0].above.eq(lanes_above),
         ]
         m.d.sync += [new.eq(old) for old, new in pairwise(stages)]
 
         stages = stages[self._more :]
         totals = self._totals(m, stages[1])
-        low, zero = self._clamped(m, totals, stages[3].place.count)
+        low, zero = self._clamped(m, totals, stages[3].above)
+        low, zero = self._gathered(m, stages[5].last, low, zero)
 
         # Every lane, or every second one of the group that is held and of this one; or the word of
         # a `wide` total, where all lanes are zero.
-        select = stages[5].place.select
+        select, ends = stages[5].select, stages[5].ends
         held = [
             Signal(config.act_bits, name=f"held_{lane}", reset_less=True)
             for lane in range(config.group_lanes)
         ]
-        with m.If(stages[5].last & (select == Select.HOLD)):
+        with m.If(ends & (select == Select.HOLD)):
             for lane, kept in enumerate(held):
                 m.d.sync += kept.eq(low[lane])
                 with m.If(zero[lane]):
@@ -114,8 +129,43 @@ class Requantizer(wiring.Component):
             with m.If(mux_tree(select, [zero for _, zero in sources])):
                 m.d.sync += y.eq(0)
             m.d.comb += self.y[lane].eq(y)
-        m.d.sync += self.y_valid.eq(stages[5].last & (select != Select.HOLD))
+        m.d.sync += self.y_valid.eq(ends & (select != Select.HOLD))
         return m
+
+    def _gathered(
+        self, m: Module, last: Value, low: list[Signal], zero: list[Signal]
+    ) -> tuple[list[Value], list[Value]]:
+        """All lanes of a group, and which of them are zero, from its parts. `last` : of a part.
+
+        Each multiplier's lanes move up in registers of their own, until the last part, which needs
+        none. A reduction's output is at once where it belongs, among zeros.
+        """
+        config = self._config
+        parts = config.group_parts
+        if parts == 1:
+            return list(low), list(zero)
+        values: list[Value] = []
+        zeros: list[Value] = []
+        for lane in range(config.requant_lanes):
+            moving: list[Value] = [low[lane]]
+            for number in range(parts - 1):
+                kept = Signal(config.act_bits, name=f"kept_{lane}_{number}", reset_less=True)
+                with m.If(last):
+                    m.d.sync += kept.eq(moving[0])
+                    if number == 0:
+                        with m.If(zero[lane]):
+                            m.d.sync += kept.eq(0)
+                with m.If(self.reduce):
+                    m.d.sync += kept.eq(0)
+                moving.insert(0, kept)
+            none: list[Value] = [Const(0)] * (parts - 1)
+            late = zero[lane]
+            if lane == 0:
+                moving[0] |= Mux(self.reduce & ~zero[0], low[0], 0)
+                late |= self.reduce & ~self.wide
+            values += moving
+            zeros += [*none, late]
+        return values, zeros
 
     def _totals(self, m: Module, flags: data.View) -> list[Signal]:
         """Products and their sums, in the registers of a DSP block. `flags` : of the product."""
@@ -128,17 +178,20 @@ class Requantizer(wiring.Component):
             bias, late = Signal.like(self.bias, reset_less=True), bias
             m.d.sync += bias.eq(late)
         totals = []
-        for lane in range(config.group_lanes):
+        for lane in range(config.requant_lanes):
             operand = Signal(signed(config.sum_bits), name=f"operand_{lane}", reset_less=True)
             total = Signal(signed(config.bias_bits), name=f"total_{lane}", reset_less=True)
             if lane == 0:
                 other = Signal(signed(config.sum_bits), reset_less=True)
+                # One multiplier alone has lanes of both halves in turn.
+                upper = self.part[-1] & ~self.reduce if config.requant_lanes == 1 else Const(0)
                 first, second = list(self.operand)[:half], list(self.operand)[half:]
-                m.d.sync += operand.eq(mux_tree(self.pair, first))
-                m.d.sync += other.eq(Mux(self.reduce, mux_tree(self.pair, second), 0))
+                m.d.sync += operand.eq(Mux(upper, 0, mux_tree(self.part, first)))
+                m.d.sync += other.eq(Mux(self.reduce | upper, mux_tree(self.part, second), 0))
                 multiplicand = operand + other
             else:
-                m.d.sync += operand.eq(self.operand[lane])
+                lanes = list(self.operand)[lane * config.group_parts :][: config.group_parts]
+                m.d.sync += operand.eq(mux_tree(self.part, lanes))
                 multiplicand = operand
             bits = len(multiplicand) + config.scale_bits
             product = Signal(signed(bits), name=f"product_{lane}", reset_less=True)
@@ -157,20 +210,23 @@ class Requantizer(wiring.Component):
         held = Signal(multiplicand.shape(), name=f"multiplicand_{lane}", reset_less=True)
         by = Signal(factor.shape(), name=f"by_{lane}", reset_less=True)
         m.d.sync += [held.eq(multiplicand), by.eq(factor)]
-        low, high = held[:low_bits], held[low_bits:].as_signed()
+        parts = [held]
+        if len(held) > low_bits + 1:
+            parts = [held[:low_bits], held[low_bits:].as_signed()]
         products: list[Value] = []
-        for part in (low, high):
+        for part in parts:
             bits = len(part) + len(factor)
             partial = Signal(signed(bits), name=f"partial_{lane}_{len(products)}", reset_less=True)
             m.d.sync += partial.eq(part * by)
             products.append(partial)
-        return products[0] + (products[1] << low_bits)
+        return products[0] if len(products) == 1 else products[0] + (products[1] << low_bits)
 
     def _clamped(
-        self, m: Module, totals: list[Signal], count: Signal
+        self, m: Module, totals: list[Signal], above: Signal
     ) -> tuple[list[Signal], list[Signal]]:
         """Totals three cycles later, shifted and not above the limit, and whether the output is
-        zero. With `wide` all is zero, so that the outputs are free for the word.
+        zero. With `wide` all is zero, so that the outputs are free for the word. `above` : which
+        lanes are not below the count, or the count.
 
         Flip-flops' own set and reset do what they can: they cost no LUT.
         """
@@ -185,12 +241,12 @@ class Requantizer(wiring.Component):
         lows, zeros = [], []
         for lane, total in enumerate(totals):
             shifted = Signal(config.act_bits, name=f"shifted_{lane}", reset_less=True)
-            above = Signal(name=f"above_{lane}", reset_less=True)
+            over = Signal(name=f"over_{lane}", reset_less=True)
             negative = Signal(name=f"negative_{lane}", reset_less=True)
             choices = [total[shift:][: config.act_bits] for shift in SHIFTS]
             m.d.sync += [
                 shifted.eq(mux_tree(self.shift, choices)),
-                above.eq(
+                over.eq(
                     Cat(
                         (self.shift <= number) & total[low:high].any()
                         for number, (low, high) in enumerate(pairwise(tops))
@@ -201,15 +257,16 @@ class Requantizer(wiring.Component):
             with m.If(self.wide):
                 m.d.sync += shifted.eq(0)
             with m.If(as_it_is):
-                m.d.sync += [above.eq(0), negative.eq(0)]
+                m.d.sync += [over.eq(0), negative.eq(0)]
 
+            no_lane = lane >= above if config.group_parts == 1 else above[lane]
             filled = Signal(config.act_bits, name=f"filled_{lane}", reset_less=True)
             zero = Signal(2, name=f"zero_{lane}", reset_less=True)
             m.d.sync += [
                 filled.eq(shifted),
-                zero.eq(Cat(negative | (lane >= count), zero[0])),
+                zero.eq(Cat(negative | no_lane, zero[0])),
             ]
-            with m.If(above | (shifted & excess).any()):
+            with m.If(over | (shifted & excess).any()):
                 m.d.sync += filled.eq(~0)
             with m.If(self.wide):
                 m.d.sync += zero[0].eq(0)
