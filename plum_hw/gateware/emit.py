@@ -6,10 +6,11 @@ of a cluster as often as there are clusters. So a cluster is a Verilog module of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
+from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -36,8 +37,17 @@ def to_verilog(component: wiring.Component, name: str, **options: Any) -> str:
 
 
 def add_module(platform: Any, name: str, component: wiring.Component) -> None:
-    """Add a component to a design's files as a Verilog module of its own."""
-    platform.add_file(f"{name}.v", verilog.convert(component, name=name, emit_src=False))
+    """Add a component to a design's files as a Verilog module of its own, without a reset.
+
+    Its registers begin with their initial values, and come to rest by its inputs alone. A reset
+    for some thousand registers of each of many clusters would be the longest wire of an array.
+    """
+    m = Module()
+    m.domains.sync = domain = ClockDomain(reset_less=True)
+    m.submodules.body = component
+    ports = {"clk": (domain.clk, None)}
+    ports |= {port: (value, None) for port, _, value in _ports(component)}
+    platform.add_file(f"{name}.v", verilog.convert(m, name=name, ports=ports, emit_src=False))
 
 
 def module_instance(name: str, interface: Any) -> Instance:
@@ -45,8 +55,13 @@ def module_instance(name: str, interface: Any) -> Instance:
 
     interface : of the component's signature; what the instance is connected to
     """
-    ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal(allow_reset_less=True)}
-    for path, member, value in interface.signature.flatten(interface):
-        direction = "i" if member.flow == In else "o"
-        ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
+    ports: dict[str, Any] = {"i_clk": ClockSignal()}
+    for port, direction, value in _ports(interface):
+        ports[f"{direction}_{port}"] = value
     return Instance(name, **ports)
+
+
+def _ports(interface: Any) -> Iterator[tuple[str, str, Value]]:
+    """Name, direction (i or o) and value of each port."""
+    for path, member, value in interface.signature.flatten(interface):
+        yield "__".join(map(str, path)), "i" if member.flow == In else "o", Value.cast(value)
