@@ -144,15 +144,17 @@ class Cluster(wiring.Component):
         for bus, sent in zip(emitter.bus, self.sends, strict=True):
             m.d.comb += sent.eq(bus)
 
-        # What the host reads, a byte at a time.
-        choices = [
-            word.word_select(part, 8) for word in (code.data, table.data) for part in range(4)
-        ]
-        choices += [drain.port.sums[lane].as_unsigned()[: config.act_bits] for lane in range(8)]
-        is_sum = memory.space == Space.ACTIVATION
-        of_table = memory.space == Space.TABLE
-        select = Cat(memory.part[:2], Mux(is_sum, memory.part[2], of_table), is_sum)
-        m.d.sync += self.memory.read.eq(mux_tree(select, choices))
+        # What the host reads, a byte at a time: one of each memory, of which one is meant.
+        memories = [(code.data, 8), (table.data, 8), (drain.port.sums.as_value(), config.sum_bits)]
+        bytes_ = []
+        for value, size in memories:
+            choices = [value[low : low + 8] for low in range(0, len(value), size)]
+            byte = Signal(8, name=f"byte_{len(bytes_)}")
+            m.d.sync += byte.eq(mux_tree(memory.part[: (len(choices) - 1).bit_length()], choices))
+            bytes_.append(byte)
+        bytes_[-1] = bytes_[-1][: config.act_bits]
+        select = Cat(memory.space == Space.TABLE, memory.space == Space.ACTIVATION)
+        m.d.sync += self.memory.read.eq(mux_tree(select, bytes_))
 
         m.d.sync += self.quiet.eq(walker.quiet & fetcher.quiet & decoder.quiet)
         m.d.comb += [

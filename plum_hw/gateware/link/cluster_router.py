@@ -107,7 +107,7 @@ class ClusterRouter(wiring.Component):
                 with m.If(dest == config.clusters - 1):
                     m.next = "LAST"
             with m.State("LAST"):
-                # The word is still on the bus.
+                # The word is still on its way to the bus.
                 m.next = "IDLE"
             with m.State("READ"):
                 m.d.comb += reading.eq(1)
@@ -132,23 +132,30 @@ class ClusterRouter(wiring.Component):
         return m
 
     def _send(self, m: Module, held: data.View, dest: Signal, enable: Value) -> None:
-        """The held word on the bus of its group, a cycle after `enable`. What is silent is held in
-        reset, which costs no LUT, and so it adds nothing to what the clusters send.
+        """The held word on the bus of its group, two cycles after `enable`. What is silent is held
+        in reset, by a register alone, which costs no LUT; so it adds nothing to what the clusters
+        send.
         """
         groups = (self._config.groups - 1).bit_length()
         group = Signal(self._config.group_bits)
+        to = Signal.like(dest)
         m.d.comb += group.eq(held.address[:groups])
-        for number, bus in enumerate(self.buses):
-            m.d.sync += bus.eq(0)
-            with m.If(enable & (bus_number(self._config, group) == number)):
-                m.d.sync += [
-                    bus.enable.eq(1),
-                    bus.group.eq(group),
-                    bus.address.eq(held.address >> groups),
-                    bus.dest.eq(dest),
-                ]
-                for lane in range(self._config.group_lanes):
-                    m.d.sync += bus.data[lane].eq(held.data.word_select(lane, 8))
+        m.d.sync += to.eq(dest)
+        for number, port in enumerate(self.buses):
+            silent = Signal(init=1, name=f"silent_{number}")
+            bus = Signal(bus_layout(self._config), name=f"bus_{number}", reset_less=True)
+            m.d.sync += silent.eq(~enable | (bus_number(self._config, group) != number))
+            m.d.comb += port.eq(bus)
+            m.d.sync += [
+                bus.enable.eq(1),
+                bus.group.eq(group),
+                bus.address.eq(held.address >> groups),
+                bus.dest.eq(to),
+            ]
+            for lane in range(self._config.group_lanes):
+                m.d.sync += bus.data[lane].eq(held.data.word_select(lane, 8))
+            with m.If(silent):
+                m.d.sync += bus.eq(0)
 
     def _read(self, held: data.View, targets: Signal, part: Value) -> Value:
         """A byte of the word that a read is answered with."""

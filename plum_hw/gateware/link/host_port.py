@@ -35,7 +35,7 @@ MemoryPort = wiring.Signature(
 )
 
 #: Cycles from `part` to `read` of a cluster's memories.
-READ_LATENCY = 2
+READ_LATENCY = 3
 
 
 def read_cycles(config: ArrayConfig) -> int:
