@@ -1,6 +1,6 @@
 """A cluster: memories, lanes, and what drives them."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory, MemoryData, ReadPort
 from amaranth.lib.wiring import In, Out
@@ -146,7 +146,7 @@ class Cluster(wiring.Component):
 
         # What the host reads, a byte at a time: one of each memory, of which one is meant.
         memories = [(code.data, 8), (table.data, 8), (drain.port.sums.as_value(), config.sum_bits)]
-        bytes_ = []
+        bytes_: list[Value] = []
         for value, size in memories:
             choices = [value[low : low + 8] for low in range(0, len(value), size)]
             byte = Signal(8, name=f"byte_{len(bytes_)}")
