@@ -9,7 +9,15 @@ from typing import Any
 from benchmarks.peers import BOARDS, LAYER_L
 from benchmarks.placed import HEADINGS as PLACED
 from benchmarks.placed import placed_rows
-from benchmarks.text import BINDS, CYCLES_NOTE, ENERGY_NOTE, HEAD, LAYER_L_NOTE, RATIOS_NOTE
+from benchmarks.text import (
+    BARS_NOTE,
+    BINDS,
+    CYCLES_NOTE,
+    ENERGY_NOTE,
+    HEAD,
+    LAYER_L_NOTE,
+    RATIOS_NOTE,
+)
 
 #: What the paper measured against binary, and against ternary, on a CPU.
 PAPER_BINARY, PAPER_TERNARY = 1.26, 1.75
@@ -114,7 +122,9 @@ class Results:
         return float(other["predicted_cycles"] / ours["predicted_cycles"])
 
 
-def bars(results: Results, energy: dict[str, Any] | None) -> list[Bar]:
+def bars(
+    results: Results, energy: dict[str, Any] | None, resources: dict[str, Entry] | None = None
+) -> list[Bar]:
     """What the array has to reach, and what it does."""
     found = []
     for array, clusters, group, bar in (
@@ -134,6 +144,7 @@ def bars(results: Results, energy: dict[str, Any] | None) -> list[Bar]:
     found.append(
         Bar("layer L on one cluster, T = 1", 3700, _layer_l_cycles(results), False, " cycles")
     )
+    found += _resource_bars(resources or {})
     for group, scheme, least in (
         (1, "binary", 2.4),
         (1, "binary-offset", 1.3),
@@ -152,14 +163,43 @@ def bars(results: Results, energy: dict[str, Any] | None) -> list[Bar]:
     return found
 
 
+def _resource_bars(resources: dict[str, Entry]) -> list[Bar]:
+    """By open synthesis: one cluster, and the whole design of five with its link."""
+    found = []
+    if "cluster" in resources:
+        used = resources["cluster"]["blocks"]["cluster"]
+        bars_of = {"lut": (2500, " LUT"), "dsp": (8, " DSP48"), "ram": (9, " RAMB36")}
+        found += [
+            Bar("that cluster with its drain", bar, _exact(used[kind]), False, unit)
+            for kind, (bar, unit) in bars_of.items()
+        ]
+    if ARRAY in resources:
+        whole = resources[ARRAY]
+        share = 100 * whole["resources"]["lut"] / whole["capacity"]["lut"]
+        work = f"{ARRAY}, whole design with link"
+        found.append(Bar(f"{work}: of the part's LUTs", 70, share, False, " %"))
+        found.append(Bar(work, 50, _exact(whole["resources"]["ram"]), False, " RAMB36"))
+    return found
+
+
+def _exact(value: float) -> float:
+    """Half block RAMs are counted; an integer where there are none."""
+    return value if value % 1 else int(value)
+
+
 def _layer_l_cycles(results: Results) -> int | None:
     return results.cycles("layer-l", array="cluster", group=1)
 
 
 def performance(
-    data: dict[str, Any], energy: dict[str, Any] | None = None, boards: Sequence[Entry] = ()
+    data: dict[str, Any],
+    energy: dict[str, Any] | None = None,
+    boards: Sequence[Entry] = (),
+    resources: dict[str, Entry] | None = None,
 ) -> str:
-    """The whole document. ``boards``: builds that were placed and routed."""
+    """The whole document. ``boards``: builds that were placed and routed; ``resources``: counts of
+    synthesis by array.
+    """
     results = Results(data)
     placed = placed_rows(
         {(e["network"], e["array"]): e["predicted_cycles"] for e in results.runs if _ours(e)},
@@ -172,7 +212,10 @@ def performance(
         CYCLES_NOTE,
         *(["## At clocks of place and route", table(PLACED, placed)] if placed else []),
         "## Bars",
-        table(("work", " bar", " ours", ""), [bar.row() for bar in bars(results, energy)]),
+        table(
+            ("work", " bar", " ours", ""), [bar.row() for bar in bars(results, energy, resources)]
+        ),
+        BARS_NOTE,
         f"## Schemes on {ARRAY}",
         _schemes(results),
         "## Signed binary against the others",
@@ -185,7 +228,7 @@ def performance(
         parts += ["## Switching energy", _energy(energy), ENERGY_NOTE]
     parts += [
         "## Layer L beside other systems",
-        _layer_l(results),
+        _layer_l(results, resources or {}),
         LAYER_L_NOTE,
         "## Whole networks beside other boards",
         _boards(results),
@@ -375,13 +418,17 @@ def _energy(energy: dict[str, Any]) -> str:
     return table((*headings, *more), rows)
 
 
-def _layer_l(results: Results) -> str:
+def _layer_l(results: Results, resources: dict[str, Entry]) -> str:
     rows = []
+    logic = "not counted"
+    if "cluster" in resources:
+        used = resources["cluster"]["blocks"]["cluster"]
+        logic = f"{used['lut']:,} LUT, {used['dsp']} DSP, {used['ram']:g} RAMB36"
     for group, words in ((1, "T = 1"), ("auto", "T chosen")):
         entry = results.find("layer-l", array="cluster", group=group)
         if entry is not None:
             name = f"**ours, one cluster, signed binary, density {entry['density']['real']:.2f}**"
-            rows.append((name, f"{entry['predicted_cycles']:,}", "see README", words))
+            rows.append((name, f"{entry['predicted_cycles']:,}", logic, words))
     return table(("system", " cycles a frame", "logic", "note"), [*rows, *LAYER_L])
 
 

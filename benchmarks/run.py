@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.placed import load_boards
 from benchmarks.report import performance
+from benchmarks.resources import load_resources
 from plum_hw import bench
 from plum_hw.compiler import compile_network
 from plum_hw.config import ArrayConfig, preset
@@ -32,7 +33,9 @@ BUILDS = ROOT / "benchmarks" / "boards"
 PERFORMANCE = ROOT / "docs" / "performance.md"
 
 #: Arrays that every network is compiled for.
-ARRAYS = ("arty-a7-35t", "arty-a7-35t-deep", "arty-a7-100t", "ulx3s-85f", "cluster", "single")
+ARRAYS = ("arty-a7-35t", "arty-a7-35t-deep", "arty-a7-100t", "ulx3s-85f", "single")
+#: A cluster as small as it can be, and the network that it is made for.
+SMALLEST, NETWORKS_SMALLEST = "cluster", ("layer-l",)
 #: An array of no board, for networks that need wide rows or deep memories.
 WIDE = ArrayConfig(
     name="wide",
@@ -121,7 +124,9 @@ def cases(name: str) -> list[Case]:
     """
     found = []
     arrays = (COMPARED,) if name in NETWORKS_LARGE else ARRAYS
-    for array in (*arrays, *((WIDE.name,) if name in NETWORKS_WIDE else ())):
+    more = [SMALLEST] if name in NETWORKS_SMALLEST else []
+    more += [WIDE.name] if name in NETWORKS_WIDE else []
+    for array in (*arrays, *more):
         compared = array == COMPARED and name in NETWORKS_COMPARED
         for scheme in SCHEMES if compared else (bench.OURS,):
             several = compared and scheme in bench.SPARSE
@@ -240,27 +245,29 @@ def write_performance() -> None:
     """docs/performance.md from the files of results."""
     energy = json.loads(ENERGY.read_text()) if ENERGY.exists() else None
     results = json.loads(RESULTS.read_text())
-    PERFORMANCE.write_text(performance(results, energy, load_boards(BUILDS)))
+    boards, resources = load_boards(BUILDS), load_resources()
+    PERFORMANCE.write_text(performance(results, energy, boards, resources))
 
 
 def main() -> None:
     """Write both files."""
     parser = argparse.ArgumentParser(prog="benchmarks.run", description=__doc__)
+    presets = (*ARRAYS, SMALLEST)
     parser.add_argument(
-        "--simulate", action="append", default=[], choices=ARRAYS, help="run the gateware as well"
+        "--simulate", action="append", default=[], choices=presets, help="run the gateware as well"
     )
     parser.add_argument(
         "--network", action="append", default=[], choices=NAMES, help="only this, others as before"
     )
     parser.add_argument(
-        "--array", action="append", default=[], choices=ARRAYS, help="only this, others as before"
+        "--array", action="append", default=[], choices=presets, help="only this, others as before"
     )
     parser.add_argument("--text", action="store_true", help="only docs/performance.md")
     arguments = parser.parse_args()
     if not arguments.text:
         earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else None
         networks = arguments.network or list(NAMES)
-        arrays = arguments.array or [*ARRAYS, WIDE.name]
+        arrays = arguments.array or [*presets, WIDE.name]
         RESULTS.write_text(dumps(collect(networks, arrays, arguments.simulate, earlier)))
         print(f"wrote {RESULTS.relative_to(ROOT)}")
     write_performance()

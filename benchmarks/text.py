@@ -34,6 +34,11 @@ loaded part after part for every image; the time of that is the link's, and not 
 milliseconds are those of all 64.
 """
 
+BARS_NOTE = """
+LUTs and block RAMs are those of open synthesis (Yosys, `python -m benchmarks.resources`), not of a
+placed design.
+"""
+
 RATIOS_NOTE = """
 Cycles of each over those of signed binary at that density, whole networks with their 8-bit layers;
 with T chosen, for both. The paper's figure is {paper}x against binary ({ternary}x against ternary),

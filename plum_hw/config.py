@@ -16,6 +16,8 @@ from plum_hw.errors import ConfigError
 
 #: Right shifts the requantizer can select, by two bits of the layer descriptor.
 SHIFTS = (12, 16, 20, 24)
+#: Knobs that were added after arrays had been recorded by their digests.
+_LATER = ("head_depth", "requant_lanes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,9 @@ class ArrayConfig:
     act_bits : width of a stored activation
     act_depth : vectors in a cluster's activation memory
     code_depth : 32-bit words of a cluster for descriptors and mask words
+    head_depth : words at the beginning of code memory in which all descriptors lie, and which are
+        in LUT RAM as well, so that code memory has one reader and 512 words of it are half a block
+        RAM; 0: descriptors may lie anywhere, code memory has two readers
     mask_bits : weights in one mask word
     table_depth : 32-bit words for requantization constants and scatter lists
     acc_bits : lane accumulator (unsigned)
@@ -64,6 +69,7 @@ class ArrayConfig:
     act_bits: int = 8
     act_depth: int = 1024
     code_depth: int = 8192
+    head_depth: int = 0
     mask_bits: int = 32
     table_depth: int = 4096
     acc_bits: int = 16
@@ -88,6 +94,7 @@ class ArrayConfig:
             ("act_bits", 4, 8),
             ("act_depth", 32, 4096),
             ("code_depth", 64, 65536),
+            ("head_depth", 0, 512),
             ("mask_bits", 8, 32),
             ("table_depth", 64, 8192),
             ("acc_bits", 10, 20),
@@ -110,6 +117,14 @@ class ArrayConfig:
                 )
         if self.lanes & (self.lanes - 1):
             raise ConfigError(f"lanes is {self.lanes}; it must be a power of two")
+        if self.head_depth & (self.head_depth - 1) or 0 < self.head_depth < 16:
+            raise ConfigError(
+                f"head_depth is {self.head_depth}; it must be 0 or a power of two, at least 16"
+            )
+        if self.head_depth > self.code_depth:
+            raise ConfigError(
+                f"head_depth is {self.head_depth}; code_depth, {self.code_depth}, must not be less"
+            )
         if self.write_buses not in (1, 2, 4, 8) or self.write_buses > self.groups:
             raise ConfigError(
                 f"write_buses is {self.write_buses}; it must be 1, 2, 4 or 8, and at most "
@@ -163,6 +178,15 @@ class ArrayConfig:
         return (self.code_depth - 1).bit_length()
 
     @property
+    def program_depth(self) -> int:
+        """Words of code memory, from its beginning, in which descriptors may lie."""
+        return self.head_depth or self.code_depth
+
+    @property
+    def program_addr_bits(self) -> int:
+        return (self.program_depth - 1).bit_length()
+
+    @property
     def cluster_bits(self) -> int:
         """Bits of a cluster's number (at least one)."""
         return max(1, (self.clusters - 1).bit_length())
@@ -182,15 +206,20 @@ class ArrayConfig:
         return max(1, (self.groups - 1).bit_length())
 
     def as_dict(self) -> dict[str, Any]:
-        """The knobs, as the bundle's manifest stores them."""
-        return dataclasses.asdict(self)
+        """The knobs, as the bundle's manifest stores them: those of `_LATER` only where they are
+        not at their default, so that arrays keep the digest that they had without them.
+        """
+        return {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default or field.name not in _LATER
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ArrayConfig:
         """Inverse of `as_dict`; unknown or missing knobs are a ConfigError."""
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != known:
-            wrong = sorted(set(values) ^ known)
+        if wrong := sorted((set(values) ^ known) - (known & set(_LATER))):
             raise ConfigError(f"configuration has unknown or missing knobs: {', '.join(wrong)}")
         return cls(**values)
 
@@ -320,14 +349,16 @@ PRESETS: dict[str, ArrayConfig] = {
             packet_bytes=272,
             queue_bytes=512,
         ),
-        # One cluster alone, as small as it can be: the reference for resources.
+        # One cluster alone, as small as it can be: the reference for resources. 9 RAMB36: 8 for
+        # activations, half a one for code and for tables each.
         ArrayConfig(
             name="cluster",
             act_depth=512,
-            code_depth=1024,
+            code_depth=512,
+            head_depth=64,
             table_depth=512,
             reach=1,
-            acc_bits=14,
+            acc_bits=13,
             sum_bits=22,
         ),
         # One cluster with the memories of a whole small network.

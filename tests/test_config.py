@@ -34,6 +34,9 @@ def test_presets_are_whole(name):
         ({"requant_lanes": 3}, ["requant_lanes is 3", "8, 4, 2 or 1"]),
         ({"mask_bits": 12}, ["mask_bits is 12", "8, 16, 24 or 32"]),
         ({"act_depth": True}, ["act_depth is True", "integer"]),
+        ({"head_depth": 48}, ["head_depth is 48", "power of two"]),
+        ({"head_depth": 8}, ["head_depth is 8", "at least 16"]),
+        ({"code_depth": 64, "head_depth": 128}, ["head_depth is 128", "code_depth, 64"]),
     ],
 )
 def test_wrong_knobs_are_named(knobs, words):
@@ -53,10 +56,22 @@ def test_the_digest_knows_every_knob_but_the_name():
         {"code_depth": 1024},
         {"acc_bits": 15},
         {"requant_lanes": 4},
+        {"head_depth": 64},
     ]
     for knobs in others:
         digests.add(dataclasses.replace(config, **knobs).digest)
-    assert len(digests) == 6
+    assert len(digests) == 7
+
+
+def test_later_knobs_leave_earlier_digests_alone():
+    config = preset("tiny-3")
+    assert config.digest == "ce29adf49c74e953a3f8ded949051ba4"
+    for knob, value in (("head_depth", 64), ("requant_lanes", 4)):
+        assert knob not in config.as_dict()
+        assert ArrayConfig.from_dict(config.as_dict()) == config
+        other = dataclasses.replace(config, **{knob: value})
+        assert other.as_dict()[knob] == value
+        assert ArrayConfig.from_dict(other.as_dict()) == other
 
 
 @pytest.mark.parametrize("lanes", [8, 16, 64, 128])

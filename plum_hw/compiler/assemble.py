@@ -99,21 +99,27 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """What the memories of all clusters hold for some steps: words from address 0 on."""
+    """What the memories of all clusters hold for some steps: words from address 0 on.
+
+    *Members*: ``code``, ``table``; ``heads``, words at the beginning of code that are descriptors.
+    """
 
     code: tuple[Words, ...]
     table: tuple[Words, ...]
+    heads: tuple[int, ...]
 
     def fits(self, config: ArrayConfig) -> bool:
         """Whether the array's memories are large enough."""
-        return all(len(words) <= config.code_depth for words in self.code) and all(
-            len(words) <= config.table_depth for words in self.table
+        return (
+            all(len(words) <= config.code_depth for words in self.code)
+            and all(len(words) <= config.table_depth for words in self.table)
+            and max(self.heads) <= config.program_depth
         )
 
 
 def scratch(config: ArrayConfig) -> ArrayConfig:
     """The same array with memories for a layer of any size, to measure it."""
-    return dataclasses.replace(config, code_depth=65536, table_depth=8192)
+    return dataclasses.replace(config, code_depth=65536, head_depth=0, table_depth=8192)
 
 
 def assemble(config: ArrayConfig, steps: Sequence[Step]) -> Image:
@@ -125,6 +131,7 @@ def assemble(config: ArrayConfig, steps: Sequence[Step]) -> Image:
     return Image(
         code=tuple(cluster.code.words for cluster in clusters),
         table=tuple(cluster.table.words for cluster in clusters),
+        heads=tuple(cluster.heads for cluster in clusters),
     )
 
 
@@ -156,33 +163,50 @@ class _Cluster:
         layout = layer_layout(config)
         self.code = _Memory(len(steps) * layout.words)
         self.table = _Memory()
-        for index, step in enumerate(steps):
-            words = layout.pack(**self._descriptor(step, number))
+        # Descriptors come before masks, for the array may want them at the beginning.
+        segments = [self._segments(step, number) for step in steps]
+        self.heads = len(self.code.words)
+        for index, (step, address) in enumerate(zip(steps, segments, strict=True)):
+            words = layout.pack(**self._descriptor(step, number, address))
             self.code.put(index * layout.words, words)
 
-    def _descriptor(self, step: Step, number: int) -> dict[str, int]:
-        """The layer's descriptor, once its blocks are placed."""
+    @staticmethod
+    def _masks(step: Step, number: int) -> Masks | None:
+        """Of this cluster's share; None if it has none."""
+        part, share = divmod(number, step.plan.geometry.copies)
+        masks = step.masks[share] if part < step.plan.geometry.parts else None
+        return masks if masks is not None and masks.filters else None
+
+    def _segments(self, step: Step, number: int) -> int:
+        """Place the step's segments; their address."""
+        masks = self._masks(step, number)
+        if masks is None:
+            return 0
+        both = (*masks.window_segments, *masks.segments)
+        return self.code.place([segment.pack(self.config) for segment in both])
+
+    def _descriptor(self, step: Step, number: int, segments: int) -> dict[str, int]:
+        """The layer's descriptor, once its blocks are placed; ``segments``: where those are."""
         config, plan, geometry = self.config, step.plan, step.plan.geometry
         layout = layer_layout(config)
         values = {item.name: 0 for item in layout.fields}
         values["group"] = plan.scatter.group(number)
-        part, share = divmod(number, geometry.copies)
-        masks = step.masks[share] if part < geometry.parts else None
-        if masks is None or not masks.filters:
+        part = number // geometry.copies
+        masks = self._masks(step, number)
+        if masks is None:
             return values
         source, residual = plan.source, plan.residual
         wrap = (1 << config.act_addr_bits) - 1
         first = next(channel for channel in masks.filters if channel is not None)
         skip = first if geometry.per_filter else 0
         held = plan.outputs[0].held if plan.outputs else None
-        segments = [segment.pack(config) for segment in (*masks.window_segments, *masks.segments)]
         filters = len(masks.filters)
         values |= {
             "vectors": len(plan.scatter.lists[part]),
             "passes": (filters // 2 if masks.pair else filters) + bool(masks.window_segments),
             "segments": len(masks.segments),
             "window_segments": len(masks.window_segments),
-            "segment_ptr": self.code.place(segments),
+            "segment_ptr": segments,
             "weight_ptr": self.code.place(
                 np.concatenate([masks.window_words, masks.words.ravel()])
             ),

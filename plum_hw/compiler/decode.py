@@ -1,7 +1,8 @@
 """Reads a layer back from the words of a cluster's memories, as the gateware's walker does.
 
 The golden machine and the cycle model both start from here, so neither can see more of a program
-than the gateware does. Every pointer wraps at its memory's address width.
+than the gateware does. Every pointer wraps at its memory's address width, those of descriptors at
+the head's where there is one.
 """
 
 from __future__ import annotations
@@ -115,14 +116,15 @@ def decode_layer(config: ArrayConfig, code: Words, table: Words, address: int) -
     Raises ValueError if a scatter list never ends.
     """
     layout = layer_layout(config)
-    fields = layout.unpack(_take(code, address, layout.words).tolist())
+    heads = code[: 1 << config.program_addr_bits]
+    fields = layout.unpack(_take(heads, address, layout.words).tolist())
     windows = fields["window_segments"] if fields["passes"] else 0
     # The descriptor counts the window sum's pass, nobody else does.
     fields["passes"] -= windows > 0
     passes = fields["passes"]
     count = fields["segments"] if passes else 0
     both = unpack_records(
-        segment_layout(config), _take(code, fields["segment_ptr"], windows + count)[:, None]
+        segment_layout(config), _take(heads, fields["segment_ptr"], windows + count)[:, None]
     )
     window_segments = {name: values[:windows] for name, values in both.items()}
     segments = {name: values[windows:] for name, values in both.items()}

@@ -24,18 +24,26 @@ Words = NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Timed:
-    """A step with its cost. *Members*: ``step``; ``cycles``; ``code`` and ``table``, words that it
-    needs in each cluster by itself, int64 [clusters].
+    """A step with its cost. *Members*: ``step``; ``cycles``; ``words`` that it needs in each
+    cluster by itself: of code, of them descriptors, of table, int64 [3, clusters].
     """
 
     step: Step
     cycles: LayerCycles
-    code: NDArray[np.int64]
-    table: NDArray[np.int64]
+    words: NDArray[np.int64]
 
     def fits(self, config: ArrayConfig) -> bool:
         """Whether the array's memories are large enough for it."""
-        return bool(self.code.max() <= config.code_depth and self.table.max() <= config.table_depth)
+        return _fit(config, self.words)
+
+
+def _depths(config: ArrayConfig) -> dict[str, int]:
+    """Words that a cluster has for code, for descriptors, and for tables: rows of `Timed.words`."""
+    return {"code": config.code_depth, "head": config.program_depth, "table": config.table_depth}
+
+
+def _fit(config: ArrayConfig, words: NDArray[np.int64]) -> bool:
+    return bool((words.max(axis=1) <= list(_depths(config).values())).all())
 
 
 def decode_image(config: ArrayConfig, image: Image, steps: int) -> list[list[LayerCode]]:
@@ -70,8 +78,7 @@ def _timed(config: ArrayConfig, step: Step) -> Timed | None:
     return Timed(
         step,
         layer_cycles(large, codes),
-        np.array([len(words) for words in image.code]),
-        np.array([len(words) for words in image.table]),
+        np.array([[len(code) for code in image.code], image.heads, [len(t) for t in image.table]]),
     )
 
 
@@ -119,17 +126,13 @@ def _cycles(pieces: _Pieces) -> int:
 def _parts(config: ArrayConfig, layers: Sequence[_Pieces]) -> list[list[Step]]:
     """As few parts as consecutive steps allow."""
     parts: list[list[Step]] = []
-    code, table = np.zeros(config.clusters, np.int64), np.zeros(config.clusters, np.int64)
+    words = np.zeros((3, config.clusters), np.int64)
     for piece in (piece for pieces in layers for piece in pieces):
-        if (
-            not parts
-            or (code + piece.code).max() > config.code_depth
-            or (table + piece.table).max() > config.table_depth
-        ):
+        if not parts or not _fit(config, words + piece.words):
             parts.append([])
-            code, table = np.zeros_like(code), np.zeros_like(table)
+            words = np.zeros_like(words)
         parts[-1].append(piece.step)
-        code, table = code + piece.code, table + piece.table
+        words = words + piece.words
     return parts
 
 
@@ -148,6 +151,8 @@ def _pieces(config: ArrayConfig, step: Step) -> _Pieces:
         fitting = tuple(each for each in pieces if each is not None and each.fits(config))
         if len(fitting) == len(pieces):
             return fitting
+        if any(piece and piece.words[1].max() > config.program_depth for piece in pieces):
+            return ()  # all passes have the same descriptors
         count += max(1, count // 8)
     return ()
 
@@ -165,9 +170,16 @@ def _too_large(config: ArrayConfig, plan: LayerPlan) -> Problem:
             "use an array with more lanes or a smaller image",
             True,
         )
-    memory, depth, words = "code", config.code_depth, int(least.code.max())
-    if words <= depth:
-        memory, depth, words = "table", config.table_depth, int(least.table.max())
+    needs = zip(_depths(config).items(), least.words.max(axis=1).tolist(), strict=True)
+    memory, depth, words = next(
+        (name, depth, words) for (name, depth), words in needs if words > depth
+    )
+    if memory == "head":
+        return Problem(
+            plan.layer.name,
+            f"its descriptors need {words} words, and head_depth is {depth}",
+            "use an array with more, or with head_depth 0",
+        )
     return Problem(
         plan.layer.name,
         f"a single filter needs {words} words of {memory} memory, which has {depth}",

@@ -43,7 +43,7 @@ class Conductor(wiring.Component):
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
         #: Descriptors that code memory can hold.
-        self._counts = range(config.code_depth // layer_layout(config).words + 1)
+        self._counts = range(config.program_depth // layer_layout(config).words + 1)
         super().__init__(
             {
                 "start": In(1),

@@ -62,7 +62,7 @@ class Records(wiring.Component):
                 "events": In(Events).array(config.clusters),
                 "cycles": In(32),
                 "layer_done": In(1),
-                "layer_index": In(range(config.code_depth // layer_layout(config).words + 1)),
+                "layer_index": In(range(config.program_depth // layer_layout(config).words + 1)),
                 "layer_cycles": In(32),
                 "results": Out(range(2 * config.result_depth)),
                 "address": In(16),

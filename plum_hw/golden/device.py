@@ -63,7 +63,7 @@ class GoldenDevice:
         # The ring is full with one place empty, and a body takes a place more than its bytes.
         self._deframer = Deframer(config.queue_bytes - 2)
         self._words = space_words(config)
-        self._most_layers = config.code_depth // layer_layout(config).words
+        self._most_layers = config.program_depth // layer_layout(config).words
         self._session: int | None = None
         self._expected = 0
         self._tag = 0

@@ -44,6 +44,7 @@ ARRAYS = {
         write_buses=2,
         lanes=64,
         act_depth=256,
+        head_depth=256,
         mask_bits=16,
         requant_lanes=2,
     ),

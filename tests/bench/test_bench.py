@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from benchmarks.placed import load_boards
 from benchmarks.report import Bar, Results, bars, performance
+from benchmarks.resources import ARRAYS, load_resources
 from benchmarks.run import (
     BUILDS,
     COMPARED,
@@ -174,10 +175,18 @@ def committed() -> tuple[dict, dict | None]:
     return json.loads(RESULTS.read_text()), energy
 
 
+def test_resources_are_of_the_arrays_as_they_are():
+    """What is left out is of an array that has changed: run python -m benchmarks.resources."""
+    assert set(load_resources()) == set(ARRAYS)
+    works = [bar.work for bar in bars(Results(committed()[0]), None, load_resources())]
+    assert works.count("that cluster with its drain") == 3
+    assert sum(work.startswith(COMPARED) for work in works) == 2
+
+
 def test_performance_is_what_the_results_give():
     results, energy = committed()
     assert RESULTS.read_text() == dumps(results)
-    text = performance(results, energy, load_boards(BUILDS))
+    text = performance(results, energy, load_boards(BUILDS), load_resources())
     assert PERFORMANCE.read_text() == text, "run python -m benchmarks.run"
 
 
@@ -245,7 +254,7 @@ def test_simulated_results_are_as_predicted():
 
 def test_every_bar_has_a_figure():
     results, energy = committed()
-    for bar in bars(Results(results), energy):
+    for bar in bars(Results(results), energy, load_resources()):
         assert bar.got is not None, bar.work
         assert bar.row()[-1] == ("met" if bar.met else "**not met**")
 

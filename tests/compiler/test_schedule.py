@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from plum_hw.compiler import compile_network
+from plum_hw.compiler import check_network, compile_network
 from plum_hw.compiler.assemble import Step, assemble
 from plum_hw.compiler.cycles import layer_cycles
 from plum_hw.compiler.plan import Plan, plan_network
@@ -91,6 +91,35 @@ def test_parts_fit_and_keep_every_filter(clusters, code, table, group):
     plan, parts = scheduled(network, roomy, group)
     assert len(parts) == 1
     check_steps(roomy, plan, parts)
+
+
+def test_descriptors_lie_in_the_head():
+    network = residual_network(channels=6)
+    config = array(clusters=3, lanes=16)
+    _, (whole,) = scheduled(network, config, None)
+    most = max(assemble(config, whole).heads)
+    alone = max(max(assemble(config, [step]).heads) for step in whole)
+    assert most > 64 >= alone
+    config = replace(config, head_depth=64)
+    plan, parts = scheduled(network, config, None)
+    assert len(parts) > 1
+    check_steps(config, plan, parts)
+    for part in parts:
+        image = assemble(config, part)
+        assert image.fits(config)
+        assert 0 < min(image.heads) <= max(image.heads) <= 64
+        for codes in decode_image(config, image, len(part)):
+            for layer, head in zip(codes, image.heads, strict=True):
+                assert layer.fields["segment_ptr"] + layer.fields["segments"] <= head
+
+
+def test_a_layer_whose_descriptors_are_too_many_is_named():
+    net = Builder((4, 8, 8))
+    net.conv(4, 3, scheme="int")
+    config = array(lanes=16, head_depth=16)
+    problems = check_network(net.network(), config)
+    assert [problem.layer for problem in problems] == ["conv0"]
+    assert "head_depth is 16" in problems[0].text
 
 
 def test_planted_faults_are_seen():

@@ -45,7 +45,7 @@ def clustered(rng: np.random.Generator, config: ArrayConfig) -> ArrayConfig:
     """The same array with some clusters, and sometimes with too little memory for one part."""
     buses = int(rng.choice([b for b in (1, 2, 4, 8) if b <= config.groups]))
     if rng.random() < 0.3:
-        config = replace(config, code_depth=600, table_depth=400)
+        config = replace(config, code_depth=600, head_depth=256, table_depth=400)
     return replace(config, clusters=int(rng.integers(1, 7)), write_buses=buses)
 
 

@@ -52,6 +52,7 @@ class Cluster(wiring.Component):
         self._buses = [
             Signal(bus_layout(config), name=f"bus_{number}") for number in range(config.write_buses)
         ]
+        self.head_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.program_depth, init=[])
         self.table_data = MemoryData(shape=unsigned(WORD_BITS), depth=config.table_depth, init=[])
         super().__init__(
             {
@@ -101,20 +102,17 @@ class Cluster(wiring.Component):
         layer = sequencer.layer
 
         # From code memory to the lanes.
-        words, code = self._code(m)
+        masks, descriptors, code = self._code(m, walker, fetcher)
         m.d.comb += [
-            words.addr.eq(fetcher.address),
-            words.en.eq(fetcher.enable),
-            code.addr.eq(Mux(walker.quiet, self._memory.address, walker.address)),
             sequencer.load.eq(control.load),
-            sequencer.word.eq(code.data),
+            sequencer.word.eq(descriptors),
             sequencer.start.eq(control.start),
             walker.layer.eq(layer),
             walker.clear.eq(control.clear),
             walker.start.eq(sequencer.layer_start),
-            walker.word.eq(code.data),
+            walker.word.eq(descriptors),
             fetcher.weight_ptr.eq(layer.weight_ptr),
-            fetcher.word.eq(words.data),
+            fetcher.word.eq(masks),
             decoder.window.eq(layer.window_segments != 0),
             decoder.residual.eq(layer.residual),
             lanes.vector.eq(activation.vector),
@@ -145,7 +143,7 @@ class Cluster(wiring.Component):
             m.d.comb += sent.eq(bus)
 
         # What the host reads, a byte at a time: one of each memory, of which one is meant.
-        memories = [(code.data, 8), (table.data, 8), (drain.port.sums.as_value(), config.sum_bits)]
+        memories = [(code, 8), (table.data, 8), (drain.port.sums.as_value(), config.sum_bits)]
         bytes_: list[Value] = []
         for value, size in memories:
             choices = [value[low : low + 8] for low in range(0, len(value), size)]
@@ -180,21 +178,45 @@ class Cluster(wiring.Component):
             start, job = wait[-1] & self._control.busy, held
         m.d.comb += [emitter.start.eq(start), emitter.job.eq(job)]
 
-    def _code(self, m: Module) -> tuple[ReadPort, ReadPort]:
-        """Code memory: the port of mask words, and the port of everything else.
+    def _code(self, m: Module, walker: Walker, fetcher: Fetcher) -> tuple[Signal, Signal, Signal]:
+        """Code memory: the word that the fetcher asked for, the one that the walker or the
+        conductor did, and the host's.
 
-        Its one writer, the host, has the second port's address, so that both fit a block RAM.
+        Its one writer, the host, has the address of a reader, so that both fit a block RAM.
         """
         m.submodules.code = memory = Memory(self.code_data, attrs=NEVER_AT_ONCE)
         write = memory.write_port()
-        words = memory.read_port(transparent_for=())
-        other = memory.read_port(transparent_for=())
+        read = memory.read_port(transparent_for=())
+        host = self._memory
+        address = Mux(walker.quiet, host.address, walker.address)
         m.d.comb += [
-            write.addr.eq(other.addr),
-            write.data.eq(self._memory.data),
-            write.en.eq(self._memory.write_code),
+            write.data.eq(host.data),
+            write.en.eq(host.write_code),
+            read.en.eq(fetcher.enable),
         ]
-        return words, other
+        if not self._config.head_depth:
+            other = memory.read_port(transparent_for=())
+            m.d.comb += [
+                read.addr.eq(fetcher.address),
+                other.addr.eq(address),
+                write.addr.eq(other.addr),
+            ]
+            return read.data, other.data, other.data
+        # The fetcher enables the port when nothing runs, too.
+        m.d.comb += [
+            read.addr.eq(Mux(self._control.busy, fetcher.address, host.address)),
+            write.addr.eq(host.address),
+        ]
+        m.submodules.heads = heads = Memory(self.head_data)
+        copy, head, word = heads.write_port(), heads.read_port(domain="comb"), Signal(WORD_BITS)
+        m.d.comb += [
+            copy.addr.eq(host.address),
+            copy.data.eq(host.data),
+            copy.en.eq(host.write_code & ~host.address[len(copy.addr) : len(write.addr)].any()),
+            head.addr.eq(address),
+        ]
+        m.d.sync += word.eq(head.data)
+        return read.data, word, read.data
 
     def _table(self, m: Module, emitter: Emitter) -> ReadPort:
         """Table memory, the emitter's to read during a run."""

@@ -46,7 +46,7 @@ class Walker(wiring.Component):
                 "clear": In(1),
                 "start": In(1),
                 "o": Out(segment_stream(config)),
-                "address": Out(config.code_addr_bits),
+                "address": Out(config.program_addr_bits),
                 "word": In(32),
                 "quiet": Out(1),
             }
@@ -103,8 +103,8 @@ class Walker(wiring.Component):
             next_is_window.eq(begin_vector & has_window),
         ]
         # The segments of a filter pass follow those of the window sum; where they begin is kept.
-        pointer, after = Signal(config.code_addr_bits), Signal(config.code_addr_bits)
-        filters = Signal(config.code_addr_bits)
+        pointer, after = Signal(config.program_addr_bits), Signal(config.program_addr_bits)
+        filters = Signal(config.program_addr_bits)
         jump, back = Signal(), Signal()
         m.d.comb += [
             jump.eq(self.start | (pass_ends & ~is_window)),

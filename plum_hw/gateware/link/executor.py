@@ -76,7 +76,7 @@ class CommandExecutor(wiring.Component):
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
         #: Layers that code memory can hold.
-        self._most_layers = config.code_depth // layer_layout(config).words
+        self._most_layers = config.program_depth // layer_layout(config).words
         super().__init__(
             {
                 "i": In(stream.Signature(Symbol)),
