@@ -94,7 +94,7 @@ def schedule(
     group : 1, every filter by itself; 2, pairs wherever they are possible; None, pairs where they
         take fewer cycles, and only as many as leave a network in one part that fits in one
     """
-    single = [_pieces(config, Step(plan=plan, masks=plan.single)) for plan in plans]
+    single = [_single(config, plan) for plan in plans]
     problems = [
         _too_large(config, plan) for plan, pieces in zip(plans, single, strict=True) if not pieces
     ]
@@ -117,6 +117,15 @@ def schedule(
         if not resident or len(_parts(config, trial)) == 1:
             chosen = trial
     return _parts(config, chosen), []
+
+
+def _single(config: ArrayConfig, plan: LayerPlan) -> _Pieces:
+    """Every filter by itself; the residual where it takes fewer cycles."""
+    pieces = _pieces(config, Step(plan=plan, masks=plan.single))
+    if not (plan.weights.window and plan.residual and pieces):
+        return pieces
+    late = tuple(masks.residual_last() for masks in plan.single)
+    return min(pieces, _pieces(config, Step(plan=plan, masks=late)) or pieces, key=_cycles)
 
 
 def _cycles(pieces: _Pieces) -> int:

@@ -100,6 +100,24 @@ class Masks:
             for low, high in itertools.pairwise(edges)
         ]
 
+    def residual_last(self) -> Masks:
+        """The same with the residual read after the last chain, not before it. Not for pairs.
+
+        Beside a window sum there is one bank for the residuals of all filters, so the next one must
+        wait until the filter before is written: the later it comes, the less of the pass waits.
+        """
+        assert not self.pair
+        segments = list(self.segments)
+        (index,) = [number for number, each in enumerate(segments) if each.residual]
+        at = sum(segment.words for segment in segments[:index])
+        residual = dataclasses.replace(segments.pop(index), emit=True)
+        segments[-1] = dataclasses.replace(segments[-1], emit=False)
+        words = self.words[:, at : at + residual.words]
+        rest = np.delete(self.words, range(at, at + residual.words), axis=1)
+        return dataclasses.replace(
+            self, segments=(*segments, residual), words=np.concatenate([rest, words], axis=1)
+        )
+
     def beats(self) -> NDArray[np.int64]:
         """Beats of each pass, int64 [passes or 1]."""
         beats = np.maximum(np.bitwise_count(self.words), 1).astype(np.int64)
