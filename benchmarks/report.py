@@ -155,12 +155,21 @@ def bars(
         words = "T = 1" if group == 1 else "T chosen for each"
         ratio = results.ratio("resnet20", scheme, DENSITY, group)
         found.append(Bar(f"ResNet-20: cycles of {scheme} / ours, {words}", least, ratio, True))
+    found.append(Bar("layer L: mask bits of ternary / ours, T = 1", 2.0, _mask_bits(results), True))
     if energy is not None:
         for group in (1, "auto"):
             words = "T = 1" if group == 1 else "T chosen for each"
             ratio = energy_ratio(energy, "binary", group)
             found.append(Bar(f"layer L: switching of binary / ours, {words}", 2.0, ratio, True))
     return found
+
+
+def _mask_bits(results: Results) -> float | None:
+    """Of a layer alone: networks have 8-bit layers beside."""
+    ours, ternary = (results.find("layer-l", scheme, group=1) for scheme in (_OURS, "ternary"))
+    if ours is None or ternary is None:
+        return None
+    return float(ternary["weight_bits"] / ours["weight_bits"])
 
 
 def _resource_bars(resources: dict[str, Entry]) -> list[Bar]:

@@ -22,6 +22,10 @@ from .problems import Problem
 Words = NDArray[np.uint32]
 
 
+#: Share of a layer's cycles for which its residual moves.
+_WORTH = 0.02
+
+
 @dataclass(frozen=True)
 class Timed:
     """A step with its cost. *Members*: ``step``; ``cycles``; ``words`` that it needs in each
@@ -120,12 +124,13 @@ def schedule(
 
 
 def _single(config: ArrayConfig, plan: LayerPlan) -> _Pieces:
-    """Every filter by itself; the residual where it takes fewer cycles."""
+    """Every filter by itself; the residual last where that saves enough."""
     pieces = _pieces(config, Step(plan=plan, masks=plan.single))
     if not (plan.weights.window and plan.residual and pieces):
         return pieces
     late = tuple(masks.residual_last() for masks in plan.single)
-    return min(pieces, _pieces(config, Step(plan=plan, masks=late)) or pieces, key=_cycles)
+    other = _pieces(config, Step(plan=plan, masks=late))
+    return other if other and _cycles(other) < (1 - _WORTH) * _cycles(pieces) else pieces
 
 
 def _cycles(pieces: _Pieces) -> int:

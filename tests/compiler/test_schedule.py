@@ -14,7 +14,10 @@ from plum_hw.compiler.cycles import layer_cycles
 from plum_hw.compiler.plan import Plan, plan_network
 from plum_hw.compiler.schedule import decode_image, schedule
 from plum_hw.config import ArrayConfig
+from plum_hw.golden.diverge import machine_divergence
+from plum_hw.golden.machine import Machine
 from plum_hw.ir import Network
+from plum_hw.ir.random import random_images
 from tests.compiler.nets import Builder, array, residual_network
 
 
@@ -91,6 +94,29 @@ def test_parts_fit_and_keep_every_filter(clusters, code, table, group):
     plan, parts = scheduled(network, roomy, group)
     assert len(parts) == 1
     check_steps(roomy, plan, parts)
+
+
+@pytest.mark.parametrize(("clusters", "channels", "late"), [(1, 40, False), (6, 8, True)])
+def test_residuals_beside_window_sums_stand_last_where_that_helps(clusters, channels, late):
+    """Where writes take longest each filter waits for the bank of residuals."""
+    net = Builder((channels, 16, 16))
+    first = net.conv(channels)
+    net.conv(channels, residual=first, window=True)
+    network = net.network()
+    config = array(clusters=clusters, lanes=32)
+    plan, parts = scheduled(network, config, None)
+    early = next(layer.single for layer in plan.layers if layer.residual is not None)
+    found = next(s.masks for part in parts for s in part if s.plan.residual is not None)
+    assert [masks.segments[-1].residual for masks in found] == [late] * len(found)
+    assert all(masks.segments[-1].emit for masks in found)
+    assert all(sum(s.emit for s in masks.segments) == 1 for masks in found)
+    for masks, before in zip(found, early, strict=True):
+        assert masks.beats().tolist() == before.beats().tolist()
+    bundle, machine = compile_network(network, config), Machine(config)
+    machine.load(bundle)
+    for image in random_images(network, 3, 0):
+        assert machine_divergence(network, bundle, image, machine) is None
+        assert machine.run_image(bundle, image) == bundle.manifest["predicted_cycles"]
 
 
 def test_descriptors_lie_in_the_head():
