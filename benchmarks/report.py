@@ -255,8 +255,11 @@ def _ours(entry: Entry) -> bool:
 def _simulated(entry: Entry) -> str:
     if "simulated_cycles" not in entry:
         return "not run"
-    equal = entry["simulated_cycles"] == entry["predicted_cycles"] and entry["equal_to_golden"]
-    return "equal" if equal else "**DIFFERENT**"
+    # Of every layer, where that was kept.
+    cycles = entry["simulated_cycles"] == entry["predicted_cycles"]
+    equal = cycles and entry.get("cycles_as_predicted", True) and entry["equal_to_golden"]
+    images = entry.get("images", 3)
+    return f"equal ({images})" if equal else "**DIFFERENT**"
 
 
 def _percent(share: float) -> str:

@@ -2,15 +2,17 @@
 
 Cycles are exact and the same on every machine, and no time of day or duration is stored, so both
 files change only when the compiler, an array or the zoo does. With ``--simulate ARRAY`` the results
-on that array are run on the simulated gateware as well (some minutes); what was simulated before is
-kept where the prediction is unchanged. ``--network NET`` works on these networks alone and leaves
-the others as they are.
+on that array are run on the simulated gateware as well (seconds to minutes each; with T chosen
+unless ``--group`` says otherwise); what was simulated before is kept where the prediction is
+unchanged. ``--network NET``, ``--array PRESET`` and ``--scheme S`` work on these alone, leaving the
+others as they are. The results are written after each case.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,7 @@ _KEYS = (
 )
 #: What a layer's entry keeps where layers are listed.
 _LAYER_KEYS = ("name", "cycles", "group", "split", "lane_use", "bound_by", "stalls")
-_SIMULATED_KEYS = ("simulated_cycles", "equal_to_golden")
+_SIMULATED_KEYS = ("simulated_cycles", "cycles_as_predicted", "equal_to_golden", "images")
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ def cases(name: str) -> list[Case]:
     return found
 
 
-def result(case: Case, *, simulated: bool = False) -> dict[str, Any]:
-    """One entry of the results.
+def result(case: Case, *, images: int = 0) -> dict[str, Any]:
+    """One entry of the results, simulated with so many images.
 
     ``fixed_cycles`` are those of the layers that have 8-bit weights in every scheme; ``bound`` has
     the cycles of the layers by what binds them.
@@ -171,8 +173,8 @@ def result(case: Case, *, simulated: bool = False) -> dict[str, Any]:
     }
     if (case.network, case.array, case.options.density) == (LISTED, COMPARED, DENSITY):
         entry["layers"] = [{key: layer[key] for key in _LAYER_KEYS} for layer in report["layers"]]
-    if simulated:
-        measured = bench.simulate(network, bundle, seed=case.options.seed)
+    if images:
+        measured = bench.simulate(network, bundle, seed=case.options.seed, images=images)
         entry.update({key: measured[key] for key in _SIMULATED_KEYS})
     return entry
 
@@ -196,32 +198,48 @@ def _fixed_layers(network: Network, options: Options) -> set[str]:
     }
 
 
-def collect(
-    networks: list[str],
-    arrays: list[str],
-    simulated: list[str],
-    earlier: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """All results: those of ``networks`` on ``arrays`` anew, simulated on some arrays; the others
-    from before.
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be made anew. *Members*: ``networks``, ``arrays``, ``schemes``; ``simulated``, the
+    arrays and groups that are simulated with so many ``images``.
     """
+
+    networks: list[str]
+    arrays: list[str]
+    schemes: list[str]
+    simulated: tuple[list[str], list[int | None]] = ([], [])
+    images: int = 0
+
+    def has(self, case: Case) -> bool:
+        """Whether a case is to be made anew."""
+        return (
+            case.network in self.networks
+            and case.array in self.arrays
+            and case.options.scheme in self.schemes
+        )
+
+    def images_of(self, case: Case) -> int:
+        """Images that it is simulated with."""
+        arrays, groups = self.simulated
+        shown = case.options.density == DENSITY
+        return self.images if shown and case.array in arrays and case.group in groups else 0
+
+
+def collect(wanted: Wanted, earlier: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """All results, after each case that is made anew; the others from before."""
     known = {entry_key(entry): entry for entry in _entries(earlier or {})}
-    runs: list[dict[str, Any]] = []
-    refused: list[dict[str, Any]] = []
-    for name in NAMES:
-        for case in cases(name):
-            before = known.get(case.key)
-            if name in networks and case.array in arrays:
-                print(*case.key, flush=True)
-                run = case.array in simulated and case.options.density == DENSITY
-                entry = result(case, simulated=run)
-                _keep_simulated(entry, before or {})
-            elif before is None:
-                continue
-            else:
-                entry = before
-            (refused if "refused" in entry else runs).append(entry)
-    return {"clock": bench.CLOCK_NOTE, "runs": runs, "refused": refused}
+    every = [case for name in NAMES for case in cases(name)]
+    for case in filter(wanted.has, every):
+        print(*case.key, flush=True)
+        entry = result(case, images=wanted.images_of(case))
+        _keep_simulated(entry, known.get(case.key, {}))
+        known[case.key] = entry
+        there = [known[each.key] for each in every if each.key in known]
+        yield {
+            "clock": bench.CLOCK_NOTE,
+            "runs": [entry for entry in there if "refused" not in entry],
+            "refused": [entry for entry in there if "refused" in entry],
+        }
 
 
 def _entries(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -251,7 +269,11 @@ def write_performance() -> None:
 
 def main() -> None:
     """Write both files."""
-    parser = argparse.ArgumentParser(prog="benchmarks.run", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     presets = (*ARRAYS, SMALLEST)
     parser.add_argument(
         "--simulate", action="append", default=[], choices=presets, help="run the gateware as well"
@@ -262,13 +284,31 @@ def main() -> None:
     parser.add_argument(
         "--array", action="append", default=[], choices=presets, help="only this, others as before"
     )
+    parser.add_argument(
+        "--scheme", action="append", default=[], choices=SCHEMES, help="only this, others as before"
+    )
+    parser.add_argument(
+        "--group", action="append", choices=list(bench.GROUPS), help="simulate these T (auto)"
+    )
+    parser.add_argument("--images", type=int, default=3, metavar="N", help="that are simulated")
     parser.add_argument("--text", action="store_true", help="only docs/performance.md")
     arguments = parser.parse_args()
+    if arguments.images < 1:
+        parser.error(f"--images {arguments.images}: it must be at least 1")
     if not arguments.text:
         earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else None
-        networks = arguments.network or list(NAMES)
-        arrays = arguments.array or [*presets, WIDE.name]
-        RESULTS.write_text(dumps(collect(networks, arrays, arguments.simulate, earlier)))
+        wanted = Wanted(
+            networks=arguments.network or list(NAMES),
+            arrays=arguments.array or [*presets, WIDE.name],
+            schemes=arguments.scheme or list(SCHEMES),
+            simulated=(
+                arguments.simulate,
+                [bench.GROUPS[each] for each in arguments.group or ["auto"]],
+            ),
+            images=arguments.images,
+        )
+        for results in collect(wanted, earlier):
+            RESULTS.write_text(dumps(results))
         print(f"wrote {RESULTS.relative_to(ROOT)}")
     write_performance()
     print(f"wrote {PERFORMANCE.relative_to(ROOT)}")

@@ -249,6 +249,7 @@ def test_simulated_results_are_as_predicted():
     for entry in simulated:
         assert entry["simulated_cycles"] == entry["predicted_cycles"], entry_key(entry)
         assert entry["equal_to_golden"]
+        assert entry.get("cycles_as_predicted", True)
     assert "**DIFFERENT**" not in PERFORMANCE.read_text()
 
 
