@@ -404,9 +404,10 @@ def _energy_run(energy: dict[str, Any], scheme: str, group: Group) -> Entry:
     return next(run for run in energy["runs"] if (run["scheme"], run["group"]) == (scheme, group))
 
 
-def energy_ratio(energy: dict[str, Any], scheme: str, group: Group) -> float:
-    """Energy of a scheme over that of signed binary."""
-    other, ours = (_energy_run(energy, each, group)["total"] for each in (scheme, _OURS))
+def energy_ratio(energy: dict[str, Any], scheme: str, group: Group, *, clock: bool = True) -> float:
+    """Energy of a scheme over that of signed binary; ``clock``: with the clock's."""
+    runs = [_energy_run(energy, each, group) for each in (scheme, _OURS)]
+    other, ours = (run["total"] - (0 if clock else run["energy"]["clock"]) for run in runs)
     return float(other / ours)
 
 
@@ -421,12 +422,13 @@ def _energy(energy: dict[str, Any]) -> str:
             *(f"{run['energy'][part] / unit:.3f}" for part in energy["parts"]),
             f"{run['total'] / unit:.2f}",
             f"{energy_ratio(energy, run['scheme'], run['group']):.2f}",
+            f"{energy_ratio(energy, run['scheme'], run['group'], clock=False):.2f}",
             f"{run['beats']:,}",
         )
         for run in energy["runs"]
     ]
     headings = ("scheme", " density", " T", " cycles", *(f" {part}" for part in energy["parts"]))
-    more = (" all", " over signed binary", " vectors read")
+    more = (" all", " over signed binary", " the same without clock", " vectors read")
     return table((*headings, *more), rows)
 
 

@@ -62,8 +62,9 @@ standard cells of a 180 nm process; its netlist runs in Verilator with the golde
 and every net's toggles are charged with the internal energy of its driver and C V^2 / 2
 (`python -m benchmarks.energy`). The unit is all of signed binary at T = 1. These are relative
 figures of one logic under several loads, not the power of an FPGA: there are no wires in them, no
-gated clock, and the requantizer's multipliers are gates (*emitter*). Memories are not charged;
-*vectors read* are the reads of activation memory.
+gated clock, and the requantizer's multipliers are gates (*emitter*). The clock's share follows from
+the cycles; a column leaves it out. Memories are not charged; *vectors read* are the reads of
+activation memory.
 """
 
 LAYER_L_NOTE = """
