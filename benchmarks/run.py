@@ -175,6 +175,7 @@ def result(case: Case, *, images: int = 0) -> dict[str, Any]:
         entry["layers"] = [{key: layer[key] for key in _LAYER_KEYS} for layer in report["layers"]]
     if images:
         measured = bench.simulate(network, bundle, seed=case.options.seed, images=images)
+        measured["images"] //= case.batch
         entry.update({key: measured[key] for key in _SIMULATED_KEYS})
     return entry
 

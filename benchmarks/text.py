@@ -9,9 +9,9 @@ Made by `python -m benchmarks.run` from the compiler's cycle model and written b
 `plum bench NET --scheme S --density D --array PRESET --group T`.
 
 - Cycles are exact: they depend on shapes and weights, never on activations, and the simulated
-  gateware counts the same (column *simulated*: of so many images every output is equal to the
-  golden machine and the reference, and every layer's cycles are as predicted, with T chosen; run
-  with `--simulate`).
+  gateware counts the same (column *simulated*: of so many images, or batches, every output is equal
+  to the golden machine and the reference, and every layer's cycles are as predicted, with T chosen;
+  run with `--simulate`).
 - T is the number of filters that share their additions: 1, or 2 for pairs; *chosen* means by the
   compiler, layer by layer. Time on the link is not counted.
 - Milliseconds are for {clock}; where a build of an array was placed and routed by open tools
