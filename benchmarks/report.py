@@ -478,4 +478,4 @@ def _refused(results: Results) -> str:
         if entry["density"]["asked"] in (DENSITY, None) and entry["group"] == "auto"
     ]
     headings = ("network", "scheme", "array", "why")
-    return table(headings, rows) if rows else "Every array holds every network."
+    return table(headings, rows) if rows else "Nothing of the above was refused."

@@ -28,7 +28,8 @@ Made by `python -m benchmarks.run` from the compiler's cycle model and written b
 
 CYCLES_NOTE = """
 Signed binary at density 0.35. *wide* is an array of no board (`benchmarks/run.py`), with 128 lanes
-a cluster and memories for whole networks. *Lane use*: share of all lane cycles that add an
+a cluster and memories for whole networks; *cluster* is one for signed-binary layers alone, which
+holds none of these networks' 8-bit first layers. *Lane use*: share of all lane cycles that add an
 activation for a pixel of the map. *Parts*: a network whose program does not fit the memories is
 loaded part after part for every image; the time of that is the link's, and not in the milliseconds.
 *x64*: 64 inputs of a dense network as the pixels of one map (`plum compile --batch 64`); cycles and

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.placed import load_boards
-from benchmarks.report import Bar, Results, bars, performance
+from benchmarks.report import Bar, Results, bars, energy_ratio, performance
 from benchmarks.resources import ARRAYS, load_resources
 from benchmarks.run import (
     BUILDS,
@@ -16,6 +16,7 @@ from benchmarks.run import (
     ENERGY,
     PERFORMANCE,
     RESULTS,
+    ROOT,
     Case,
     cases,
     dumps,
@@ -28,6 +29,7 @@ from plum_hw.compiler import compile_network
 from plum_hw.config import PRESETS, preset
 from plum_hw.zoo import NAMES, SCHEMES, Options, build
 
+README = ROOT / "README.md"
 KEYS = {
     "network",
     "scheme",
@@ -251,6 +253,37 @@ def test_simulated_results_are_as_predicted():
         assert entry["equal_to_golden"]
         assert entry.get("cycles_as_predicted", True)
     assert "**DIFFERENT**" not in PERFORMANCE.read_text()
+
+
+def test_readme_says_what_the_results_say():
+    data, energy = committed()
+    results, resources, text = Results(data), load_resources(), README.read_text()
+
+    def cycles(network: str, array: str = COMPARED) -> str:
+        figures = [results.cycles(network, array=array, group=group) for group in (1, "auto")]
+        return " / ".join(f"{figure:,}" for figure in figures)
+
+    found = [cycles("resnet20"), cycles("resnet20", "arty-a7-100t")]
+    found += [cycles("vgg-small"), cycles("resnet18")]
+    tiny = ("resnet8", "dscnn", "mobilenet025")
+    found.append(" / ".join(f"{results.cycles(name):,}" for name in tiny))
+    dense = ("autoencoder", "autoencoder x64")
+    found.append(" / ".join(f"{results.cycles(name):,}" for name in dense))
+    offset = (results.ratio("resnet20", each, 0.35, 1) for each in ("binary", "binary-offset"))
+    found.append(" / ".join(f"{ratio:.2f}x" for ratio in offset))
+    assert energy is not None
+    found.append(f"{energy_ratio(energy, 'binary', 1):.2f}x (relative figure")
+    for array, used in (
+        ("cluster", resources["cluster"]["blocks"]["cluster"]),
+        (COMPARED, resources[COMPARED]["resources"]),
+    ):
+        line = next(
+            each for each in text.splitlines() if f"`{array}`" in each and "synthesis" in each
+        )
+        assert f"{used['lut']:,} LUT" in line
+        assert f"{used['ram']:g} RAMB36" in line
+        assert f"{used['dsp']} DSP48" in line
+    assert [figure for figure in found if figure not in text] == []
 
 
 def test_every_bar_has_a_figure():
