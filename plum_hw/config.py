@@ -46,7 +46,7 @@ class ArrayConfig:
     bias_bits : requantization bias, and the requantizer's accumulator (signed)
     reach : largest kernel-column offset in lanes that the drain aligns (3 serves 7x7 'same')
     result_depth : 32-bit results of one run (logits)
-    layer_counters : layers whose cycles are counted apart
+    layer_counters : layers whose cycles are counted apart; 0: none, nor beats and stalls
     packet_bytes : largest packet body on the link
     queue_bytes : memory for requests that wait while one is executed
     block_sums : 1: the drain's sums are in block RAM, 0: in LUT RAM, of which they take as much as
@@ -98,14 +98,14 @@ class ArrayConfig:
             ("mask_bits", 8, 32),
             ("table_depth", 64, 8192),
             ("acc_bits", 10, 20),
-            ("sum_bits", 16, 25),
-            ("scale_bits", 18, 18),
-            ("bias_bits", 44, 44),
+            ("sum_bits", 12, 25),
+            ("scale_bits", 16, 18),
+            ("bias_bits", 36, 44),
             ("reach", 1, 7),
             ("result_depth", 16, 4096),
-            ("layer_counters", 16, 256),
+            ("layer_counters", 0, 256),
             ("packet_bytes", 64, 4096),
-            ("queue_bytes", 256, 16384),
+            ("queue_bytes", 128, 16384),
             ("block_sums", 0, 1),
             ("lut_inputs", 4, 6),
             ("requant_lanes", 1, 8),
@@ -141,10 +141,9 @@ class ArrayConfig:
             raise ConfigError("lut_inputs is 5; it must be 4 or 6")
         if self.requant_lanes not in (1, 2, 4, 8):
             raise ConfigError(f"requant_lanes is {self.requant_lanes}; it must be 8, 4, 2 or 1")
-        if self.block_sums and self.groups == 1:
+        if 0 < self.layer_counters < 16:
             raise ConfigError(
-                f"block_sums is 1 with {self.lanes} lanes; sums in block RAM need at least "
-                f"{2 * self.group_lanes}"
+                f"layer_counters is {self.layer_counters}; it must be 0, or at least 16"
             )
         if self.mask_bits % 8:
             raise ConfigError(f"mask_bits is {self.mask_bits}; it must be 8, 16, 24 or 32")
@@ -153,8 +152,15 @@ class ArrayConfig:
 
     @property
     def groups(self) -> int:
-        """Lane groups in a vector; also the cycles of one drain."""
+        """Lane groups in a vector."""
         return self.lanes // self.group_lanes
+
+    @property
+    def drain_cycles(self) -> int:
+        """Cycles from one drain to the next at least: one for each group, and two for a sum that is
+        read in the cycle before it is written.
+        """
+        return max(self.groups, 1 + self.block_sums)
 
     @property
     def group_parts(self) -> int:

@@ -31,6 +31,7 @@ def test_presets_are_whole(name):
         ({"lanes": 48}, ["lanes is 48", "power of two"]),
         ({"lanes": 16, "write_buses": 4}, ["write_buses is 4", "at most 2"]),
         ({"write_buses": 3}, ["write_buses is 3", "1, 2, 4 or 8"]),
+        ({"layer_counters": 7}, ["layer_counters is 7", "0, or at least 16"]),
         ({"requant_lanes": 3}, ["requant_lanes is 3", "8, 4, 2 or 1"]),
         ({"mask_bits": 12}, ["mask_bits is 12", "8, 16, 24 or 32"]),
         ({"act_depth": True}, ["act_depth is True", "integer"]),

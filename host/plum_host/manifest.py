@@ -47,7 +47,7 @@ _KNOBS = {
     "table_depth": (1, 1 << 16),
     "mask_bits": (8, 32),
     "result_depth": (1, 1 << 16),
-    "layer_counters": (1, 1 << 12),
+    "layer_counters": (0, 1 << 12),
     "packet_bytes": (32, 1 << 16),
     "queue_bytes": (64, 1 << 20),
 }

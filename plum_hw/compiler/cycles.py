@@ -158,7 +158,7 @@ def lower_bound(config: ArrayConfig, beats: Array, vectors: int, writing: int = 
     beats : of one cluster up to each drain, [passes, drains]; writing : cycles that the emissions
     of all passes take for one vector
     """
-    issue = int(np.maximum(beats, config.groups).sum())
+    issue = int(np.maximum(beats, config.drain_cycles).sum())
     return LOAD(config) + vectors * max(issue, writing) + SETTLE(config)
 
 
@@ -221,7 +221,7 @@ class _Cluster:
 
     def __init__(self, config: ArrayConfig, code: LayerCode, number: int) -> None:
         fields = code.fields
-        self.groups = config.groups
+        self.drain_cycles = config.drain_cycles
         self.clusters = config.clusters
         self.latency = EMIT_LATENCY(config)
         self.reduce = REDUCE_CYCLES(config, code.terms) if fields["reduce"] else None
@@ -255,7 +255,7 @@ class _Cluster:
             empty_beats=self.empty_beats,
             drain_stalls=self.drain_stalls,
             emit_stalls=self.emit_stalls,
-            drain_busy=self.vectors * drains * self.groups,
+            drain_busy=self.vectors * drains * self.drain_cycles,
             write_busy=self.write_busy,
         )
 
@@ -300,7 +300,7 @@ class _Cluster:
                 wait = max(0, until - beat)
                 self.emit_stalls += wait
                 beat += wait
-                self.drained = beat + self.groups
+                self.drained = beat + self.drain_cycles
             self.now = beat + 1
             if step.reads is None:
                 continue

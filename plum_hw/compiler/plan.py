@@ -248,7 +248,7 @@ class _Planner:
         config = self.config
         masks = self._estimate(geometry)
         assert masks is not None
-        drains = sum(segment.drain for segment in masks.segments) * config.groups
+        drains = sum(segment.drain for segment in masks.segments) * config.drain_cycles
         terms = len(geometry.layer.inputs) + bool(masks.window_segments)
         steps = ENTRY_CYCLES(config, terms)
         writes = FIRST_STEP + int(entries * max(steps, config.clusters / config.write_buses))

@@ -287,7 +287,7 @@ class _Builder:
         for segment, words in zip(self.segments, self.words, strict=True):
             beats += np.maximum(np.bitwise_count(words), 1).sum(axis=1, dtype=np.int64)
             if segment.drain:
-                total += int(np.maximum(beats, self.config.groups).sum())
+                total += int(np.maximum(beats, self.config.drain_cycles).sum())
                 beats[:] = 0
         return total
 

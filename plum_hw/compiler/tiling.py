@@ -178,7 +178,7 @@ def _cost(config: ArrayConfig, network: Network, layer: Layer, cut: Cut) -> floa
     kernel = window_of(layer, 0)[0] * window_of(layer, 1)[0]
     taps = kernel if not isinstance(layer, Conv) or layer.depthwise else kernel * channels
     density = layer.density if isinstance(layer, WeightLayer) else 1.0
-    beats = max(taps * (density or 1.0), config.groups * window_of(layer, 1)[0])
+    beats = max(taps * (density or 1.0), config.drain_cycles * window_of(layer, 1)[0])
     first, last = _largest(cut.filters)
     code = (last - first) * taps / 8 * found.parts
     tiles = cut.rows.count * cut.columns.count

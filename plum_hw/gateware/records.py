@@ -74,7 +74,12 @@ class Records(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         self._results(m)
-        self._counters(m)
+        if self._config.layer_counters:
+            self._counters(m)
+        else:
+            # Of the words below the counters of layers.
+            with m.If(self.address[: LAYER_COUNTERS.bit_length() - 1] == Counter.CYCLES):
+                m.d.comb += self.counter.eq(self.cycles)
         return m
 
     def _results(self, m: Module) -> None:

@@ -193,7 +193,8 @@ class Machine:
             (Counter.DRAIN_STALLS, cycles.drain_stalls),
             (Counter.EMIT_STALLS, cycles.emit_stalls),
         ):
-            self.counters[counter] += np.uint32(value)
+            if counter == Counter.CYCLES or self.config.layer_counters:
+                self.counters[counter] += np.uint32(value)
         if index < self.config.layer_counters:
             self.counters[LAYER_COUNTERS + index] = cycles.cycles
 

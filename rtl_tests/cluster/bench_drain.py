@@ -88,7 +88,7 @@ async def drain(
         await bench.cycle()
         # The job is there with the strobe only.
         bench.set(start=0, job={})
-        for _ in range(config.groups - 1):
+        for _ in range(config.drain_cycles - 1):
             await bench.cycle()
         while bench.chance(bench.gap):
             await bench.cycle()

@@ -27,6 +27,9 @@ ARRAYS = {
         sum_bits=16,
         reach=7,
         requant_lanes=1,
+        block_sums=1,
+        scale_bits=16,
+        bias_bits=36,
     ),
     "two-groups": ArrayConfig(
         lanes=16,

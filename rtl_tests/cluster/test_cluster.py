@@ -37,6 +37,8 @@ ARRAYS = {
         reach=7,
         act_bits=5,
         requant_lanes=1,
+        block_sums=1,
+        layer_counters=0,
     ),
     "eight-groups": ArrayConfig(
         name="eight-groups",

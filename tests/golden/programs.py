@@ -142,6 +142,7 @@ def draw_config(rng: np.random.Generator) -> ArrayConfig:
         act_bits=int(rng.integers(4, 9)),
         reach=int(rng.integers(1, 8)),
         requant_lanes=int(rng.choice([8, 8, 4, 2, 1])),
+        block_sums=int(rng.integers(2)),
     )
 
 

@@ -194,7 +194,7 @@ class SlowCluster:
         if beat is None:
             return
         if beat.drain is not None:
-            if time < self.last_drain + self.config.groups:
+            if time < self.last_drain + max(self.config.groups, 1 + self.config.block_sums):
                 self.drain_stalls += 1
                 return
             if beat.drain["op"] == DrainOp.SET:

@@ -13,7 +13,7 @@ class Decoder(wiring.Component):
     """One beat for each set bit of a byte, lowest first, or one null beat for an empty byte.
 
     No bubble between bits nor between bytes. The last beat of a byte that drains waits until
-    `groups` cycles have passed since the last such beat, where its drain opens a bank until no
+    `drain_cycles` have passed since the last such beat, where its drain opens a bank until no
     unfinished emission reads that bank, and where it begins an emission while two are unfinished;
     nothing else ever waits, so that all later stages have a fixed latency. An issued beat is at the
     output two cycles later.
@@ -73,7 +73,7 @@ class Decoder(wiring.Component):
 
         # Whether the next word is taken is known late and decides much, so it depends on as little
         # as it can.
-        drain_wait = Signal(range(config.groups))
+        drain_wait = Signal(range(config.drain_cycles))
         by_drain, by_emit, blocked, issue = Signal(), Signal(), Signal(), Signal()
         read, full, unfinished = self._banks(m, word, issue & last & word.emit)
         opens = word.drain_job.op == DrainOp.SET
@@ -89,7 +89,7 @@ class Decoder(wiring.Component):
             self.quiet.eq(~(valid | unfinished)),
         ]
         with m.If(issue & last & word.drain):
-            m.d.sync += drain_wait.eq(config.groups - 1)
+            m.d.sync += drain_wait.eq(config.drain_cycles - 1)
         with m.Elif(drain_wait != 0):
             m.d.sync += drain_wait.eq(drain_wait - 1)
 

@@ -24,8 +24,8 @@ class Drain(wiring.Component):
 
     A group a cycle; drains may follow each other without a gap. A sum in LUT RAM is read, changed
     and written back in one cycle. Where LUTs are small, or sums are in block RAM, it is read one or
-    two cycles earlier, as far as there are groups between: so the order of drains is the order of
-    effects for any number of groups.
+    two cycles earlier, as far as the drains of a group are apart: so the order of drains is the
+    order of effects for any number of groups.
 
     Output lane i of group g takes lane 8g + i + shift, `shift` being at most `reach` either way: a
     lane of the group, of the one before or of the one after.
@@ -37,7 +37,7 @@ class Drain(wiring.Component):
     Members
     -------
     snapshot : lane accumulators, constant for `groups` cycles from `start` on
-    start, job : strobe to begin, at the earliest `groups` cycles after the last one
+    start, job : strobe to begin, at the earliest `drain_cycles` after the last one
     left_edge : bit g: group g begins a strip; constant during a layer
     port : the emitter's way to read the sums
     """
@@ -116,7 +116,10 @@ class Drain(wiring.Component):
         old, write = Signal(sums_layout(config)), Signal(size)
         new = Signal.like(old)
         at = [Cat(group[number], job[number].bank) for number in range(5)]
-        early = min(self._EARLY[config.block_sums, config.lut_inputs], (groups - 1).bit_length())
+        early = min(
+            self._EARLY[config.block_sums, config.lut_inputs],
+            (config.drain_cycles - 1).bit_length(),
+        )
         self._sums(m, early, at[4 - early], at[4], old, new, write, run[4])
         for lane, (operand, carry) in enumerate(operands):
             base = Signal(signed(config.sum_bits), name=f"base_{lane}")

@@ -23,9 +23,6 @@ from plum_hw.layouts import Select, layer_layout, requant_layout, scatter_layout
 
 #: Cycles from an address on the table port to its data.
 _TABLE_LATENCY = 2
-#: Scatter entries that are read ahead. An entry is asked for four cycles before its first step at
-#: the earliest, so this many keep up an entry a cycle.
-_AHEAD = 4
 
 
 class Emitter(wiring.Component):
@@ -66,7 +63,7 @@ class Emitter(wiring.Component):
         self._config = config
         self._requantizer = Requantizer(config)
         #: Cycles from an entry's last step to its write on the bus.
-        self.WRITE_LATENCY = self._requantizer.LATENCY + 3
+        self.WRITE_LATENCY = self._requantizer.LATENCY + (3 if config.clusters > 1 else 2)
         super().__init__(
             {
                 "phase": In(config.cluster_bits),
@@ -261,10 +258,12 @@ class Emitter(wiring.Component):
             with m.If(taken[cycle] | (parts == 1)):
                 m.d.sync += delayed.eq(write)
             write = delayed
+        # One cluster has no long way to the bus.
+        domain = m.d["sync" if config.clusters > 1 else "comb"]
         for number, bus in enumerate(self.bus):
-            m.d.sync += bus.eq(0)
+            domain += bus.eq(0)
             with m.If(requantizer.y_valid & (bus_number(config, write.group) == number)):
-                m.d.sync += [bus.eq(write), bus.data.eq(requantizer.y)]
+                domain += [bus.eq(write), bus.data.eq(requantizer.y)]
         return m
 
     def _entries(
@@ -274,11 +273,15 @@ class Emitter(wiring.Component):
         there, and a strobe that asks the table for one more, not while `hold`.
         """
         layer = self.layer
+        # An entry is asked for four cycles before its first step at the earliest, so four that are
+        # read ahead keep up an entry a cycle, and two keep up one in four cycles.
+        ahead = 4 if self._config.group_parts < 4 else 2
         # Counters of entries asked for, so many cycles ago, and taken.
-        asked = [Signal(3, name=f"asked_{number}") for number in range(_TABLE_LATENCY + 1)]
-        taken = Signal(3)
+        counts = range(2 * ahead)
+        asked = [Signal(counts, name=f"asked_{number}") for number in range(_TABLE_LATENCY + 1)]
+        taken = Signal(counts)
         ask = Signal()
-        m.d.comb += ask.eq(~hold & ~clear & (asked[0] ^ taken != _AHEAD))
+        m.d.comb += ask.eq(~hold & ~clear & (asked[0] ^ taken != ahead))
         m.d.sync += [asked[0].eq(asked[0] + ask), taken.eq(taken + pop)]
         m.d.sync += [new.eq(old) for old, new in pairwise(asked)]
         with m.If(clear):
@@ -288,7 +291,7 @@ class Emitter(wiring.Component):
         # Beside an entry: the bus that it waits for, unless it writes nothing.
         scatter, buses = struct_of(scatter_layout(self._config)), self._config.write_buses
         layout = data.StructLayout({"entry": scatter, "holds": 1, "buses": buses})
-        m.submodules.entries = memory = Memory(shape=unsigned(layout.size), depth=8, init=[])
+        m.submodules.entries = memory = Memory(shape=unsigned(layout.size), depth=ahead, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
         new, first = Signal(layout), data.View(layout, read.data)
         number = bus_number(self._config, Mux(layer.reduce & layer.wide, 0, new.entry.target))
@@ -296,8 +299,7 @@ class Emitter(wiring.Component):
             new.entry.eq(data.View(scatter, self.table.data[: scatter.size])),
             new.holds.eq(~layer.reduce & (new.entry.select == Select.HOLD)),
             new.buses.eq(Cat(number == bus for bus in range(buses))),
-            # Also where nothing was asked for: there are more places than entries.
-            write.en.eq(1),
+            write.en.eq(asked[-1] != asked[-2]),
             write.addr.eq(asked[-1]),
             write.data.eq(new),
             read.addr.eq(taken),

@@ -12,7 +12,6 @@ from plum_hw.layouts import layer_layout, segment_layout
 
 #: Segments that may be on their way from code memory or wait for the fetcher.
 _DEPTH = 4
-_PLACES = 2 * _DEPTH
 
 
 class Walker(wiring.Component):
@@ -57,12 +56,12 @@ class Walker(wiring.Component):
         layer = self.layer
         m = Module()
         layout = segment_job_layout(config)
-        m.submodules.queue = queue = Memory(shape=unsigned(layout.size), depth=_PLACES, init=[])
+        m.submodules.queue = queue = Memory(shape=unsigned(layout.size), depth=_DEPTH, init=[])
         write, read = queue.write_port(), queue.read_port(domain="comb")
 
-        # Segments asked for, arrived and taken, modulo the queue's places.
-        places = range(_PLACES)
-        asked, arrived, taken = Signal(places), Signal(places), Signal(places)
+        # Segments asked for, arrived and taken.
+        counts = range(2 * _DEPTH)
+        asked, arrived, taken = Signal(counts), Signal(counts), Signal(counts)
         # Room is found a cycle late, which `_DEPTH` makes up for.
         active, room, step = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -212,8 +211,7 @@ class Walker(wiring.Component):
         with m.Elif(segment.residual):
             m.d.comb += job.drain_job.bank.eq(Cat(residual_bank, SIDE_BANK >> 1))
         m.d.comb += [
-            # Also where nothing arrives: that place is free, for there are more than `_DEPTH`.
-            write.en.eq(1),
+            write.en.eq(asked != arrived),
             write.addr.eq(arrived),
             write.data.eq(job),
             read.addr.eq(taken),
