@@ -67,9 +67,9 @@ def main() -> None:
     try:
         for array in arrays:
             found[array] = count(array)
+            RESOURCES.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     except PlumError as error:
         raise SystemExit(f"benchmarks.resources: error: {error}") from None
-    RESOURCES.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     print(f"wrote {RESOURCES.relative_to(ROOT)}")
     write_performance()
 
