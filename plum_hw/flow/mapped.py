@@ -1,7 +1,8 @@
 """A mapped design as Verilog for simulation: what place and route, or a vendor's tool, is given.
 
-Each cell does what Yosys's model of the vendor's primitive says. Some have no model there (block
-RAM; multipliers of ECP5); a design that has them is refused.
+Each cell does what Yosys's model of the vendor's primitive says; block RAMs of the 7 series, which
+have none there, what `block_ram.v` says. Some cells have no model (block RAM and multipliers of
+ECP5); a design that has them is refused.
 """
 
 from __future__ import annotations
@@ -9,23 +10,27 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from plum_hw.boards.board import ECP5, XC7, Family
+from plum_hw.boards.simulation import MODELS
 from plum_hw.errors import BuildError
 from plum_hw.flow.carry import absorb_luts
 from plum_hw.flow.process import run_tool
 from plum_hw.tools import tool_command
 
+BLOCK_RAM = Path(__file__).with_name("block_ram.v")
 _SECONDS = 900
 _SYNTHESIS = {
     XC7: "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf",
     ECP5: "synth_ecp5",
 }
-#: The models and the beginnings of the names of cells that have none.
-_MODELS = {
-    XC7: ("+/xilinx/cells_sim.v", ("RAMB",)),
+#: Files of models, of which a later one replaces what an earlier one has too; and the beginnings of
+#: the names of cells that have none.
+_CELLS: dict[Family, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    XC7: ((MODELS.name, "+/xilinx/cells_sim.v", BLOCK_RAM.name), ()),
     # Its included files are otherwise read twice, which is an error.
-    ECP5: ("-D NO_INCLUDES +/ecp5/cells_sim.v", ("DP16KD", "PDPW16KD", "MULT18X18D")),
+    ECP5: (("-D NO_INCLUDES +/ecp5/cells_sim.v",), ("DP16KD", "PDPW16KD", "MULT18X18D")),
 }
 
 
@@ -37,30 +42,60 @@ def mapped_verilog(verilog: str, top: str, family: Family) -> tuple[str, dict[st
     ------
     BuildError : Yosys failed, or a cell has no model
     """
+    if family not in _CELLS:
+        known = " and ".join(each.title for each in _CELLS)
+        raise BuildError(f"netlists are simulated of {known}, not of {family.title}")
+    files, without = _CELLS[family]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        for own in (MODELS, BLOCK_RAM):
+            (folder / own.name).write_text(own.read_text())
         (folder / "design.v").write_text(verilog)
-        synthesis = f"{_SYNTHESIS[family]} -top {top}"
-        _yosys(folder, f"read_verilog -sv design.v; {synthesis}; write_json mapped.json")
+        _yosys(
+            folder,
+            "read_verilog -sv design.v",
+            # Amaranth names a clock buffer's simulation device; Yosys's cell has no such parameter.
+            "setparam -unset SIM_DEVICE t:BUFGCTRL",
+            f"hierarchy -top {top}",
+            # ABC9 stops at wires whose names it would give itself.
+            "rename -hide w:*",
+            f"{_SYNTHESIS[family]} -top {top}",
+            "write_json mapped.json",
+        )
         module = json.loads((folder / "mapped.json").read_text())["modules"][top]
         if family is ECP5:
             absorb_luts(module)
         cells: dict[str, int] = {}
         for cell in module["cells"].values():
             cells[cell["type"]] = cells.get(cell["type"], 0) + 1
-        models, without = _MODELS[family]
+            _without_content(cell)
         if lacking := [kind for kind in cells if kind.startswith(without)]:
             raise BuildError(f"{top} is mapped to cells without a model: {', '.join(lacking)}")
         (folder / "mapped.json").write_text(json.dumps({"modules": {top: module}}))
         _yosys(
             folder,
-            f"read_json mapped.json; read_verilog {models}; hierarchy -top {top}; proc; flatten; "
-            "delete t:$check t:$print t:$scopeinfo; opt_clean; write_verilog -noattr models.v",
+            "read_json mapped.json",
+            *(f"read_verilog -overwrite {file}" for file in files),
+            f"hierarchy -top {top}",
+            "proc",
+            "flatten",
+            "delete t:$check t:$print t:$scopeinfo",
+            "opt_clean",
+            "write_verilog -noattr models.v",
         )
         return (folder / "models.v").read_text(), cells
 
 
-def _yosys(folder: Path, script: str) -> None:
-    (folder / "script.ys").write_text(script.replace("; ", "\n"))
+def _without_content(cell: dict[str, Any]) -> None:
+    """Takes from a block RAM the zeros that it begins with, which its model does not know."""
+    parameters = cell["parameters"]
+    if cell["type"].startswith("RAMB"):
+        for name in [name for name in parameters if name[:-2] in ("INIT_", "INITP_")]:
+            if "1" in parameters.pop(name):
+                raise BuildError(f"the model of {cell['type']} has no content to begin with")
+
+
+def _yosys(folder: Path, *commands: str) -> None:
+    (folder / "script.ys").write_text("\n".join(commands) + "\n")
     command = [*tool_command("yosys", needed_by="a mapped design"), "script.ys"]
     run_tool(command, folder, name="yosys", log="yosys.log", seconds=_SECONDS)
