@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from plum_hw.boards.board import Board
-from plum_hw.boards.project import design_verilog, make_project
+from plum_hw.boards.project import make_project
 from plum_hw.config import ArrayConfig
 
 MODELS = Path(__file__).with_name("models.v")
-#: Name of the board's top.
-TOP = "plum"
 
 _WRAPPER = """
 module {name}(
@@ -62,7 +60,7 @@ module {name}(
   wire light;
   assign busy = {light} | (left != 0) | (got != 0) | (count >= 0);
   assign idle = ~busy;
-  {top} board({pins});
+  plum board({pins});
 endmodule
 """
 
@@ -75,29 +73,21 @@ module {name}(
   wire light;
   assign busy = {light};
   assign idle = ~busy;
-  {top} board({pins});
+  plum board({pins});
 endmodule
 """
 
 
 def simulation_verilog(board: Board, config: ArrayConfig, name: str) -> str:
-    """Verilog of the board's top and of its wrapper `name` (`wrapper_verilog`)."""
-    return "\n".join(
-        [board_verilog(board, config), MODELS.read_text(), wrapper_verilog(board, name)]
-    )
-
-
-def board_verilog(board: Board, config: ArrayConfig) -> str:
-    """Verilog of the board's top, `TOP`, made of gateware and the vendor's primitives."""
-    return design_verilog(make_project(board, config, TOP, debug=True), TOP)
-
-
-def wrapper_verilog(board: Board, name: str) -> str:
-    """Verilog of a module `name` around the board's `TOP`, with the accelerator's ports and the busy
+    """Verilog of the board's top and of a wrapper `name` with the accelerator's ports and the busy
     light; of a board with `ethernet` with an MII in place of the streams. `rst` is the wrapper's
     own; the board starts as after configuration.
     """
     platform = board.make_platform()
+    files = make_project(board, config, "plum", debug=True)
+    tops = ("plum.v", "plum.debug.v")
+    texts = [text for file, text in files.items() if file.endswith(".v") and file not in tops]
+    texts += [files["plum.debug.v"], MODELS.read_text()]
     pins = {f"{platform.default_clk}_0__io": "clk"}
     if board.ethernet is None or board.mii is None:
         wrapper = _WRAPPER
@@ -114,13 +104,13 @@ def wrapper_verilog(board: Board, name: str) -> str:
     lit = "1'b0"
     if board.leds:
         lit = "~light" if _inverted(platform, *board.leds[0]) else "light"
-    return wrapper.format(
+    text = wrapper.format(
         name=name,
-        top=TOP,
         divisor=round(board.clock_hz / board.baud),
         light=lit,
         pins=", ".join(f".{pin}({wire})" for pin, wire in pins.items()),
     )
+    return "\n".join([*texts, text])
 
 
 _MII_PINS = {

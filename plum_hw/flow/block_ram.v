@@ -20,41 +20,46 @@ module plum_words #(
 );
   localparam DATA = WIDTH - PARITY;
   localparam BYTES = (DATA + 7) / 8;
+  localparam SIZE = DATA < 8 ? DATA : 8;
+  localparam NINTH = PARITY == 0 ? 0 : DATA;  // place of the first ninth bit
   reg [WIDTH-1:0] words [0:(1<<ROWS)-1];
   wire writes_a = on_a & |write_a[BYTES-1:0];
   wire writes_b = on_b & |write_b[BYTES-1:0];
   wire lost_a = row_a == row_b & writes_b & MODE_B != "READ_FIRST";
   wire lost_b = row_a == row_b & writes_a & MODE_A != "READ_FIRST";
 
-  wire [WIDTH-1:0] mask_a, mask_b;
-  genvar at;
-  generate
-    for (at = 0; at < WIDTH; at = at + 1) begin: bits
-      assign mask_a[at] = writes_a & write_a[at < DATA ? at / 8 : at - DATA];
-      assign mask_b[at] = writes_b & write_b[at < DATA ? at / 8 : at - DATA];
-    end
-  endgenerate
-
-  integer i;
+  integer row, a, b;
   initial begin
-    for (i = 0; i < 1 << ROWS; i = i + 1) words[i] = 0;
+    for (row = 0; row < 1 << ROWS; row = row + 1) words[row] = 0;
     out_a = INIT_A;
     out_b = INIT_B;
   end
 
-  always @(posedge clk_a) begin
-    if (on_a & reset_a) out_a <= SRVAL_A;
-    else if (on_a & (~writes_a | MODE_A == "READ_FIRST")) out_a <= words[row_a] ^ {WIDTH{lost_a}};
-    else if (on_a & MODE_A == "WRITE_FIRST") out_a <= words[row_a] & ~mask_a | in_a & mask_a;
-    for (i = 0; i < WIDTH; i = i + 1) if (mask_a[i]) words[row_a][i] <= in_a[i];
-  end
+  always @(posedge clk_a)
+    if (on_a) begin
+      if (~writes_a | MODE_A != "NO_CHANGE") out_a <= words[row_a] ^ {WIDTH{lost_a}};
+      for (a = 0; a < BYTES; a = a + 1)
+        if (write_a[a]) begin
+          words[row_a][8*a+:SIZE] <= in_a[8*a+:SIZE];
+          if (PARITY != 0) words[row_a][NINTH+a] <= in_a[NINTH+a];
+          if (MODE_A == "WRITE_FIRST") out_a[8*a+:SIZE] <= in_a[8*a+:SIZE];
+          if (PARITY != 0 & MODE_A == "WRITE_FIRST") out_a[NINTH+a] <= in_a[NINTH+a];
+        end
+      if (reset_a) out_a <= SRVAL_A;
+    end
 
-  always @(posedge clk_b) begin
-    if (on_b & reset_b) out_b <= SRVAL_B;
-    else if (on_b & (~writes_b | MODE_B == "READ_FIRST")) out_b <= words[row_b] ^ {WIDTH{lost_b}};
-    else if (on_b & MODE_B == "WRITE_FIRST") out_b <= words[row_b] & ~mask_b | in_b & mask_b;
-    for (i = 0; i < WIDTH; i = i + 1) if (mask_b[i]) words[row_b][i] <= in_b[i];
-  end
+  always @(posedge clk_b)
+    if (on_b) begin
+      if (~writes_b | MODE_B != "NO_CHANGE") out_b <= words[row_b] ^ {WIDTH{lost_b}};
+      for (b = 0; b < BYTES; b = b + 1)
+        if (write_b[b]) begin
+          words[row_b][8*b+:SIZE] <= in_b[8*b+:SIZE];
+          if (PARITY != 0) words[row_b][NINTH+b] <= in_b[NINTH+b];
+          if (MODE_B == "WRITE_FIRST") out_b[8*b+:SIZE] <= in_b[8*b+:SIZE];
+          if (PARITY != 0 & MODE_B == "WRITE_FIRST") out_b[NINTH+b] <= in_b[NINTH+b];
+        end
+      if (reset_b) out_b <= SRVAL_B;
+    end
 endmodule
 
 // Either size. BITS: of the address of a single bit; HALF: data bits of a port, which has a parity

@@ -7,7 +7,9 @@ ECP5); a design that has them is refused.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,9 @@ from typing import Any
 from plum_hw.boards.board import ECP5, XC7, Family
 from plum_hw.boards.simulation import MODELS
 from plum_hw.errors import BuildError
-from plum_hw.flow.carry import absorb_luts
+from plum_hw.flow import carry
 from plum_hw.flow.process import run_tool
-from plum_hw.tools import tool_command
+from plum_hw.tools import cache_dir, tool_command, tool_version
 
 BLOCK_RAM = Path(__file__).with_name("block_ram.v")
 _SECONDS = 900
@@ -28,7 +30,7 @@ _SYNTHESIS = {
 #: Files of models, of which a later one replaces what an earlier one has too; and the beginnings of
 #: the names of cells that have none.
 _CELLS: dict[Family, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    XC7: ((MODELS.name, "+/xilinx/cells_sim.v", BLOCK_RAM.name), ()),
+    XC7: ((MODELS.name, "+/xilinx/cells_sim.v"), ()),
     # Its included files are otherwise read twice, which is an error.
     ECP5: (("-D NO_INCLUDES +/ecp5/cells_sim.v",), ("DP16KD", "PDPW16KD", "MULT18X18D")),
 }
@@ -36,7 +38,7 @@ _CELLS: dict[Family, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 def mapped_verilog(verilog: str, top: str, family: Family) -> tuple[str, dict[str, int]]:
     """The design as the flow maps it, made of the cells' models, with the same ports; and the cells
-    by type.
+    by type. Both are cached by all that they are made from.
 
     Raises
     ------
@@ -45,11 +47,29 @@ def mapped_verilog(verilog: str, top: str, family: Family) -> tuple[str, dict[st
     if family not in _CELLS:
         known = " and ".join(each.title for each in _CELLS)
         raise BuildError(f"netlists are simulated of {known}, not of {family.title}")
+    parts = [verilog, top, family.name, *_sources(), tool_version("yosys")]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    cached = cache_dir() / "mapped" / f"{key}.json"
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        scratch = cached.with_suffix(f".{os.getpid()}.tmp")
+        scratch.write_text(json.dumps(_map(verilog, top, family)))
+        scratch.replace(cached)
+    text, cells = json.loads(cached.read_text())
+    return text, cells
+
+
+def _sources() -> list[str]:
+    """What the result is made from beside the design."""
+    files = (MODELS, BLOCK_RAM, Path(__file__), Path(carry.__file__))
+    return [file.read_text() for file in files]
+
+
+def _map(verilog: str, top: str, family: Family) -> tuple[str, dict[str, int]]:
     files, without = _CELLS[family]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for own in (MODELS, BLOCK_RAM):
-            (folder / own.name).write_text(own.read_text())
+        (folder / MODELS.name).write_text(MODELS.read_text())
         (folder / "design.v").write_text(verilog)
         _yosys(
             folder,
@@ -64,7 +84,7 @@ def mapped_verilog(verilog: str, top: str, family: Family) -> tuple[str, dict[st
         )
         module = json.loads((folder / "mapped.json").read_text())["modules"][top]
         if family is ECP5:
-            absorb_luts(module)
+            carry.absorb_luts(module)
         cells: dict[str, int] = {}
         for cell in module["cells"].values():
             cells[cell["type"]] = cells.get(cell["type"], 0) + 1
@@ -76,6 +96,7 @@ def mapped_verilog(verilog: str, top: str, family: Family) -> tuple[str, dict[st
             folder,
             "read_json mapped.json",
             *(f"read_verilog -overwrite {file}" for file in files),
+            "blackbox RAMB*",
             f"hierarchy -top {top}",
             "proc",
             "flatten",
@@ -83,16 +104,23 @@ def mapped_verilog(verilog: str, top: str, family: Family) -> tuple[str, dict[st
             "opt_clean",
             "write_verilog -noattr models.v",
         )
-        return (folder / "models.v").read_text(), cells
+        text = (folder / "models.v").read_text()
+        return text + (BLOCK_RAM.read_text() if family is XC7 else ""), cells
 
 
 def _without_content(cell: dict[str, Any]) -> None:
-    """Takes from a block RAM the zeros that it begins with, which its model does not know."""
-    parameters = cell["parameters"]
-    if cell["type"].startswith("RAMB"):
-        for name in [name for name in parameters if name[:-2] in ("INIT_", "INITP_")]:
-            if "1" in parameters.pop(name):
+    """Take from a block RAM the zeros that its words begin with: its model has no parameters for
+    them. Where it does not matter what an output begins with, it is 0.
+    """
+    if not cell["type"].startswith("RAMB"):
+        return
+    values = cell["parameters"]
+    for name in list(values):
+        if name[:-2] in ("INIT_", "INITP_"):
+            if "1" in values.pop(name):
                 raise BuildError(f"the model of {cell['type']} has no content to begin with")
+        elif name.startswith(("INIT_", "SRVAL_")):
+            values[name] = values[name].replace("x", "0")
 
 
 def _yosys(folder: Path, *commands: str) -> None:

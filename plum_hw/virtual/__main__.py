@@ -30,10 +30,6 @@ def serve(
     link: Annotated[
         Link, typer.Option(help="With --board: of its pins, the serial port's or the MII's.")
     ] = Link.UART,
-    netlist: Annotated[
-        bool,
-        typer.Option("--netlist", help="With --board: as mapped to the part's cells; slower."),
-    ] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0: any.")] = 0,
     trace: Annotated[Path | None, typer.Option(help="File for waves (FST).")] = None,
 ) -> None:
@@ -43,13 +39,10 @@ def serve(
         if pins is None:
             raise ConfigError("--link ethernet is of a board's pins: give --board arty too")
         pins = dataclasses.replace(pins, ethernet=NetworkConfig())
-    if netlist and pins is None:
-        raise ConfigError("--netlist is of a board: give --board arty too")
     name = array or ("tiny" if pins is None else pins.array)
     with VirtualBoard(
         preset(name),
         pins=pins,
-        netlist=netlist,
         port=port,
         trace=trace,
         progress=lambda line: console.err.print(line),

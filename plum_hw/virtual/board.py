@@ -47,7 +47,6 @@ class VirtualBoard:
     config : the array
     pins : the board at whose pins everything is simulated, bit by bit; much slower. One with
         `ethernet` is reached by frames on its MII: who opens `url` or `udp_url` is its neighbour
-    netlist : the board's top is simulated as mapped to the part's cells; slower still
     port : TCP port on the loopback interface; 0 lets the system choose
     trace : file for waves (FST); such a board is slower
     progress : called with a line for each step of the first build
@@ -62,15 +61,12 @@ class VirtualBoard:
         config: ArrayConfig,
         *,
         pins: Board | None = None,
-        netlist: bool = False,
         port: int = 0,
         trace: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.config = config
-        program = build_board(
-            config, pins=pins, netlist=netlist, trace=trace is not None, progress=progress
-        )
+        program = build_board(config, pins=pins, trace=trace is not None, progress=progress)
         # Longer than a byte is on its way to where it is served, or an answer's on its way out.
         quiet_cycles = 2048
         if pins is not None:

@@ -17,7 +17,7 @@ import plum_host.protocol
 import plum_hw
 from plum_hw.boards.board import Board
 from plum_hw.config import ArrayConfig
-from plum_hw.errors import BuildError, ConfigError
+from plum_hw.errors import BuildError
 from plum_hw.tools import cache_dir, tool_versions, verilator_env
 
 Progress = Callable[[str], None]
@@ -60,50 +60,37 @@ def emit_verilog(config: ArrayConfig) -> str:
     )
 
 
-def _emit(config: ArrayConfig, pins: Board | None, netlist: bool) -> str:
+def _emit(config: ArrayConfig, pins: Board | None) -> str:
     if pins is None:
         return emit_verilog(config)
-    from plum_hw.boards import simulation
+    from plum_hw.boards.simulation import simulation_verilog
 
-    if not netlist:
-        return simulation.simulation_verilog(pins, config, _TOP)
-    from plum_hw.flow.mapped import mapped_verilog
-
-    design = simulation.board_verilog(pins, config)
-    mapped, _ = mapped_verilog(design, simulation.TOP, pins.family)
-    return mapped + simulation.wrapper_verilog(pins, _TOP)
+    return simulation_verilog(pins, config, _TOP)
 
 
-def _pins_key(config: ArrayConfig, pins: Board, netlist: bool) -> str:
-    package = Path(plum_hw.__file__).parent
-    files = sorted((package / "boards").glob("*.*"))
-    if netlist:
-        files += sorted((package / "flow").glob("*.*"))
-    texts = [[file.name, file.read_text()] for file in files]
-    return _digest(config.digest, repr(pins), texts, netlist and tool_versions()["yosys"])
+def _pins_key(config: ArrayConfig, pins: Board) -> str:
+    boards = Path(plum_hw.__file__).parent / "boards"
+    texts = [[file.name, file.read_text()] for file in sorted(boards.glob("*.*"))]
+    return _digest(config.digest, repr(pins), texts)
 
 
 def build_board(
     config: ArrayConfig,
     *,
     pins: Board | None = None,
-    netlist: bool = False,
     trace: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """The program of a virtual board; made on first use.
 
     *Parameters*: ``config``, the array; ``pins``, the board at whose pins it is simulated, bit by
-    bit, instead of the accelerator alone; ``netlist``, of those pins as mapped to the part's cells;
-    ``trace``, able to write waves, which makes it slower; ``progress``, called with a line for each
-    step that takes time.
+    bit, instead of the accelerator alone; ``trace``, able to write waves, which makes it slower;
+    ``progress``, called with a line for each step that takes time.
     """
-    if netlist and pins is None:
-        raise ConfigError("a netlist is of a board's pins: name the board")
     return build_simulation(
         config.name,
-        key=config.digest if pins is None else _pins_key(config, pins, netlist),
-        emit=lambda: _emit(config, pins, netlist),
+        key=config.digest if pins is None else _pins_key(config, pins),
+        emit=lambda: _emit(config, pins),
         top=_TOP,
         harness=_HARNESS,
         headers=() if pins is None or pins.ethernet is None else (_MII,),

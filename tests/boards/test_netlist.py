@@ -1,0 +1,137 @@
+"""Mapped designs, made of the cells' models: what has none is refused, and block RAMs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from plum_hw.boards.board import GOWIN, XC7
+from plum_hw.errors import BuildError
+from plum_hw.flow.mapped import mapped_verilog
+
+#: A memory of `width` bits a word, 2**`rows` words, and what is done at either port.
+MEMORY = """
+module {name}(
+  input clk, input on_a, input on_b, input [3:0] write_a, input [3:0] write_b, input clear,
+  input [15:0] row_a, input [15:0] row_b, input [71:0] in_a, input [71:0] in_b,
+  output reg [71:0] out_a, output reg [71:0] out_b
+);
+  (* ram_style = "block" *) reg [{width}-1:0] words [0:(1<<{rows})-1];
+  wire [{rows}-1:0] at_a = row_a, at_b = row_b;
+  integer i;
+  initial begin
+    for (i = 0; i < 1 << {rows}; i = i + 1) words[i] = 0;
+    out_a = 0;
+    out_b = 0;
+  end
+  always @(posedge clk) if (on_a) begin {a} end
+  always @(posedge clk) if (on_b) begin {b} end
+endmodule
+"""
+READS = "out_{0} <= words[at_{0}]; "
+WRITES = "if (write_{0}[0]) words[at_{0}] <= in_{0}; "
+THROUGH = "if (write_{0}[0]) out_{0} <= in_{0}; "
+STILL = "if (write_{0}[0]) words[at_{0}] <= in_{0}; else " + READS
+BYTES = "for (i = 0; i < 4; i = i + 1) if (write_{0}[i]) words[at_{0}][9*i+:9] <= in_{0}[9*i+:9]; "
+CLEARED = READS + "if (clear) out_{0} <= 0; "
+#: Width, rows, ports; and the cells that come of them, with a parameter.
+MEMORIES = {
+    "wide": (72, 9, READS, WRITES),
+    "half": (36, 9, WRITES, READS),
+    "cleared": (36, 9, WRITES, CLEARED),
+    "bytes": (36, 10, READS + BYTES, READS),
+    "both": (18, 10, READS + WRITES, READS + WRITES),
+    "through": (9, 12, READS + WRITES + THROUGH, READS),
+    "still": (36, 10, STILL, STILL),
+    "nibble": (4, 12, READS + WRITES, ""),
+    "single": (1, 14, READS + WRITES, READS),
+}
+TOP = """
+module {top}(
+  input clk, input on_a, input on_b, input [3:0] write_a, input [3:0] write_b, input clear,
+  input [15:0] row_a, input [15:0] row_b, input [71:0] in_a, input [71:0] in_b,
+  output [{bits}-1:0] out
+);
+  {memories}
+endmodule
+"""
+PORTS = (
+    ".clk(clk), .on_a(on_a), .on_b(on_b), .write_a(write_a), .write_b(write_b), .clear(clear), "
+    ".row_a(row_a), .row_b(row_b), .in_b(in_b)"
+)
+#: Random traffic on eight words; they are not written by both at once. With +fault the mapped
+#: memories are once given another bit.
+BENCH = """
+module bench;
+  reg clk = 0;
+  reg on_a, on_b, clear;
+  reg [3:0] write_a, write_b;
+  reg [15:0] row_a, row_b;
+  reg [71:0] in_a, in_b;
+  wire [{bits}-1:0] mapped, written;
+  integer cycle, seed = 7;
+  wire fault = $test$plusargs("fault") && cycle == 500;
+  dut dut({ports}, .in_a(in_a ^ fault), .out(mapped));
+  rtl rtl({ports}, .in_a(in_a), .out(written));
+  initial begin
+    for (cycle = 0; cycle < 3000; cycle = cycle + 1) begin
+      {{on_a, on_b, clear, write_a, write_b}} = $random(seed);
+      in_a = {{$random(seed), $random(seed), $random(seed)}};
+      in_b = {{$random(seed), $random(seed), $random(seed)}};
+      row_a = {{16{{seed[20]}}}} ^ seed[19:18];
+      row_b = {{16{{seed[17]}}}} ^ seed[16:15];
+      if (fault) {{on_a, write_a, row_a}} = {{5'h1f, 16'd0}};
+      if (row_a == row_b) write_b = 0;
+      #5 clk = 1;
+      #5 clk = 0;
+      if (mapped !== written) $display("cycle %0d: %h", cycle, mapped ^ written);
+    end
+    $display("end");
+  end
+endmodule
+"""
+
+
+def memories(top: str, prefix: str) -> str:
+    """Verilog of all the memories beside each other."""
+    texts, instances = [], []
+    for number, (name, (width, rows, a, b)) in enumerate(MEMORIES.items()):
+        ports = {"a": a.format("a"), "b": b.format("b")}
+        texts.append(MEMORY.format(name=prefix + name, width=width, rows=rows, **ports))
+        outputs = f".out_a(out[{144 * number}+:72]), .out_b(out[{144 * number + 72}+:72])"
+        instances.append(f"{prefix}{name} {name}({PORTS}, .in_a(in_a), {outputs});")
+    texts.append(TOP.format(top=top, bits=144 * len(MEMORIES), memories="\n  ".join(instances)))
+    return "".join(texts)
+
+
+def test_block_rams_do_what_was_written(tmp_path: Path) -> None:
+    """Of every width and way to write; what Yosys has mapped against the text that it mapped."""
+    if shutil.which("iverilog") is None:
+        pytest.skip("Icarus Verilog (iverilog) is not on PATH; netlists are simulated by it")
+    mapped, cells = mapped_verilog(memories("dut", "m_"), "dut", XC7)
+    assert cells["RAMB18E1"] + cells["RAMB36E1"] == len(MEMORIES)
+    assert cells["RAMB36E1"] >= 3
+    bench = BENCH.format(bits=144 * len(MEMORIES), ports=PORTS)
+    (tmp_path / "bench.v").write_text(mapped + memories("rtl", "r_") + bench)
+
+    def run(*words: str) -> list[str]:
+        command = [*words, "sim"]
+        result = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
+        )
+        return result.stdout.splitlines()
+
+    run("iverilog", "-g2012", "-s", "bench", "bench.v", "-o")
+    assert run("vvp", "-n") == ["end"]
+    faulty = subprocess.run(
+        ["vvp", "-n", "sim", "+fault"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert len(faulty.stdout.splitlines()) > 1
+
+
+def test_what_has_no_model_is_refused() -> None:
+    with pytest.raises(BuildError, match="of AMD 7 series and Lattice ECP5, not of Gowin"):
+        mapped_verilog(memories("dut", "m_"), "dut", GOWIN)
