@@ -23,7 +23,7 @@ module {name}(
   wire [{rows}-1:0] at_a = row_a, at_b = row_b;
   integer i;
   initial begin
-    for (i = 0; i < 1 << {rows}; i = i + 1) words[i] = 0;
+    {begin_}
     out_a = 0;
     out_b = 0;
   end
@@ -95,11 +95,16 @@ endmodule
 """
 
 
-def memories(top: str, prefix: str) -> str:
-    """Verilog of all the memories beside each other."""
+#: What a block RAM does anyway, and synthesis takes long over.
+ZEROS = "for (i = 0; i < 1 << {rows}; i = i + 1) words[i] = 0;"
+
+
+def memories(top: str, prefix: str, begin: str = "") -> str:
+    """Verilog of all the memories beside each other; `begin`: with their words."""
     texts, instances = [], []
     for number, (name, (width, rows, a, b)) in enumerate(MEMORIES.items()):
         ports = {"a": a.format("a"), "b": b.format("b")}
+        ports["begin_"] = begin.format(rows=rows)
         texts.append(MEMORY.format(name=prefix + name, width=width, rows=rows, **ports))
         outputs = f".out_a(out[{144 * number}+:72]), .out_b(out[{144 * number + 72}+:72])"
         instances.append(f"{prefix}{name} {name}({PORTS}, .in_a(in_a), {outputs});")
@@ -115,7 +120,7 @@ def test_block_rams_do_what_was_written(tmp_path: Path) -> None:
     assert cells["RAMB18E1"] + cells["RAMB36E1"] == len(MEMORIES)
     assert cells["RAMB36E1"] >= 3
     bench = BENCH.format(bits=144 * len(MEMORIES), ports=PORTS)
-    (tmp_path / "bench.v").write_text(mapped + memories("rtl", "r_") + bench)
+    (tmp_path / "bench.v").write_text(mapped + memories("rtl", "r_", ZEROS) + bench)
 
     def run(*words: str) -> list[str]:
         command = [*words, "sim"]

@@ -24,6 +24,24 @@ from plum_hw.ir import load_network
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.virtual import VirtualBoard
 
+#: Soon compiled.
+SMALL = ArrayConfig(
+    name="small",
+    lanes=8,
+    act_depth=256,
+    code_depth=512,
+    mask_bits=16,
+    table_depth=256,
+    acc_bits=12,
+    sum_bits=18,
+    reach=1,
+    result_depth=16,
+    layer_counters=16,
+    packet_bytes=128,
+    queue_bytes=256,
+    requant_lanes=2,
+)
+
 
 def fast_line(name: str) -> Board:
     """A board whose serial line is as fast as the gateware's port allows: less to simulate."""
@@ -31,10 +49,10 @@ def fast_line(name: str) -> Board:
     return dataclasses.replace(item, baud=item.clock_hz // 8)
 
 
-def small_network(config: ArrayConfig, seed: int):
+def small_network(config: ArrayConfig, seed: int, **limits: int):
     """A random network that the array can run, whatever else it is."""
     for number in range(seed, seed + 50):
-        network = random_network(number)
+        network = random_network(number, **limits)
         if not check_network(network, config) and np.prod(network.input.shape) < 600:
             return network
     pytest.fail(f"no network from seed {seed} on fits {config.name}")
@@ -50,6 +68,21 @@ def test_results_at_the_pins(name: str, array: str) -> None:
     images = random_images(network, 3, 20)
     with VirtualBoard(config, pins=fast_line(name)) as virtual:
         result = run_images(bundle, images, None, device=virtual.url)
+    assert result.equal_to_golden
+    assert result.cycles_as_predicted
+
+
+@pytest.mark.parametrize("name", ["arty-a7-100", "icepi-zero", "tang-primer-20k"])
+def test_identity_and_an_image_at_the_pins(name: str) -> None:
+    """Clock tree, reset, buffers and pins are the board's own; the array is a small one."""
+    item = fast_line(name)
+    network = small_network(SMALL, seed=40, max_layers=3, max_macs=10_000)
+    bundle = compile_network(network, SMALL)
+    with VirtualBoard(SMALL, pins=item) as virtual:
+        with Session.open(virtual.url, timeout=5) as session:
+            known = session.identify()
+            assert (known.name, known.clock_hz) == (SMALL.name, item.clock_hz)
+        result = run_images(bundle, random_images(network, 1, 40), None, device=virtual.url)
     assert result.equal_to_golden
     assert result.cycles_as_predicted
 
