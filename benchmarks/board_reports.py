@@ -1,9 +1,9 @@
 """`python -m benchmarks.board_reports [BOARD ...]`: benchmarks/boards/*.json, README's table anew.
 
 Builds the boards that are named, each as `plum build` does, and keeps what was measured; with none
-named only the table is written. Nothing in a report depends on the machine or the time: equal
-inputs, tools and seed give an equal file. Place and route of a large array takes from minutes to
-an hour.
+named only the table is written. An Artix-7 part is synthesised only, so it has no frequency.
+Nothing in a report depends on the machine or the time: equal inputs, tools and seed give an equal
+file. Place and route of a large array takes from minutes to an hour.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ def record(name: str, options: PlaceOptions) -> None:
             board,
             preset(board.array),
             ROOT / "build" / board.name,
+            blocks=False,
             options=options,
             progress=lambda text: activity.step(f"{board.name}: {text}"),
         )

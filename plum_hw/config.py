@@ -339,13 +339,15 @@ PRESETS: dict[str, ArrayConfig] = {
             packet_bytes=528,
             queue_bytes=1024,
         ),
-        # Half the lanes: the GW1NR-9 has 6,480 flip-flops, 26 BSRAM and 20 multipliers of 18 x 18,
-        # of which a product with a sum of 19 bits takes two.
+        # A quarter of the lanes: of the GW1NR-9's 8,640 LUTs, a flip-flop that none of them drives
+        # takes one too. Few multipliers and narrow mask words save both at hardly any cycles, sums
+        # in block RAM, of which there is enough, the LUT RAM.
         ArrayConfig(
             name="tang-nano-9k",
-            lanes=32,
+            lanes=16,
             act_depth=512,
             code_depth=2048,
+            mask_bits=16,
             table_depth=512,
             reach=1,
             acc_bits=14,
@@ -354,6 +356,8 @@ PRESETS: dict[str, ArrayConfig] = {
             layer_counters=16,
             packet_bytes=272,
             queue_bytes=512,
+            block_sums=1,
+            requant_lanes=2,
         ),
         # One cluster alone, as small as it can be: the reference for resources. 9 RAMB36: 8 for
         # activations, half a one for code and for tables each.
