@@ -41,7 +41,6 @@ async def networks(dut: Any) -> None:
     requests = conversation(config, bundle, random_images(network, 1, seed)[0])
     for number, request in enumerate(requests):
         line, answer = golden.serve(request)
-        if number == len(requests) - 1:
-            answer = bytes(planted(list(answer)))
-        await exchange(line, answer)
+        # A planted fault is in the first answer: it need not take as long as all of them.
+        await exchange(line, bytes(planted(list(answer))) if number == 0 else answer)
     cocotb.log.info("%d requests in %d cycles", len(requests), bench.cycles)
