@@ -43,4 +43,4 @@ async def networks(dut: Any) -> None:
         line, answer = golden.serve(request)
         # A planted fault is in the first answer: it need not take as long as all of them.
         await exchange(line, bytes(planted(list(answer))) if number == 0 else answer)
-    cocotb.log.info("%d requests in %d cycles", len(requests), bench.cycles)
+        cocotb.log.info("request %d of %d, cycle %d", number, len(requests), bench.cycles)

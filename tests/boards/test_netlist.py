@@ -74,11 +74,12 @@ module bench;
   reg [71:0] in_a, in_b;
   wire [71:0] {wires};
   integer cycle, seed = 7;
-  wire fault = $test$plusargs("fault") && cycle == 500;
+  reg fault = 0;
   dut dut({ports}, .in_a(in_a ^ fault), {mapped});
   rtl rtl({ports}, .in_a(in_a), {written});
   initial begin
     for (cycle = 0; cycle < 1000; cycle = cycle + 1) begin
+      fault = $test$plusargs("fault") && cycle == 500;
       {{on_a, on_b, clear, write_a, write_b}} = $random(seed);
       in_a = {{$random(seed), $random(seed), $random(seed)}};
       in_b = {{$random(seed), $random(seed), $random(seed)}};
