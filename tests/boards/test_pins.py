@@ -49,10 +49,10 @@ def fast_line(name: str) -> Board:
     return dataclasses.replace(item, baud=item.clock_hz // 8)
 
 
-def small_network(config: ArrayConfig, seed: int, **limits: int):
+def small_network(config: ArrayConfig, seed: int, layers: int = 7, macs: int = 2_000_000):
     """A random network that the array can run, whatever else it is."""
     for number in range(seed, seed + 50):
-        network = random_network(number, **limits)
+        network = random_network(number, max_layers=layers, max_macs=macs)
         if not check_network(network, config) and np.prod(network.input.shape) < 600:
             return network
     pytest.fail(f"no network from seed {seed} on fits {config.name}")
@@ -76,7 +76,7 @@ def test_results_at_the_pins(name: str, array: str) -> None:
 def test_identity_and_an_image_at_the_pins(name: str) -> None:
     """Clock tree, reset, buffers and pins are the board's own; the array is a small one."""
     item = fast_line(name)
-    network = small_network(SMALL, seed=40, max_layers=3, max_macs=10_000)
+    network = small_network(SMALL, seed=40, layers=3, macs=10_000)
     bundle = compile_network(network, SMALL)
     with VirtualBoard(SMALL, pins=item) as virtual:
         with Session.open(virtual.url, timeout=5) as session:
