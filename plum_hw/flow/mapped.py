@@ -14,13 +14,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from plum_hw import boards
 from plum_hw.boards.board import ECP5, XC7, Family
-from plum_hw.boards.simulation import MODELS
 from plum_hw.errors import BuildError
 from plum_hw.flow import carry
 from plum_hw.flow.process import run_tool
 from plum_hw.tools import cache_dir, tool_command, tool_version
 
+#: What Yosys has no model of: primitives at a board's pins, and block RAMs.
+MODELS = Path(boards.__file__).with_name("models.v")
 BLOCK_RAM = Path(__file__).with_name("block_ram.v")
 _SECONDS = 900
 _SYNTHESIS = {
