@@ -227,7 +227,9 @@ def _blocks(modules: dict[str, Resources]) -> dict[str, Resources]:
         name = re.sub(r"\$\d+$", "", module).removeprefix(f"{DESIGN}.")
         # With --soc the array is a part of the controller's core.
         name = re.sub(r"^soc\.(core\.)?", "", name)
-        if re.fullmatch(_BLOCK, name):
+        # A cluster is a module around the component that gives it a domain without reset.
+        name = name.replace(f"{CLUSTER}.body.", f"{CLUSTER}.")
+        if re.fullmatch(_BLOCK, name) and name != f"{CLUSTER}.body":
             name = name.removeprefix("accelerator.").removeprefix("device.")
             blocks[name.replace(CLUSTER, "cluster")] = cost
     return dict(sorted(blocks.items()))
