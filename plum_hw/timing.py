@@ -21,9 +21,20 @@ BANK_FREE = 1
 #: The slots of bus p for cluster c are the cycles t of a layer with
 #: (t + SLOT_ZERO - c - floor(p * clusters / write_buses)) mod clusters == 0.
 SLOT_ZERO = 8
-#: Cycles that the conductor sees all clusters quiet before it ends a layer: the last write must
-#: have reached its memory before descriptors change.
-QUIET_CYCLES = 10
+
+
+def BUS_STAGES(config: ArrayConfig) -> int:
+    """Cycles from a cluster to the write bus: a tree of one level or, where wires are slow and many
+    clusters far from each other, of two.
+    """
+    return 2 if config.lut_inputs == 4 and config.clusters > 2 else 1
+
+
+def QUIET_CYCLES(config: ArrayConfig) -> int:
+    """Cycles that the conductor sees all clusters quiet before it ends a layer: the last write must
+    have reached its memory before descriptors change.
+    """
+    return 9 + BUS_STAGES(config)
 
 
 def LOAD(config: ArrayConfig) -> int:
@@ -50,4 +61,4 @@ def REDUCE_CYCLES(config: ArrayConfig, terms: int) -> int:
 
 def SETTLE(config: ArrayConfig) -> int:
     """Cycles of a layer after the last finish in any cluster: until no write is under way."""
-    return QUIET_CYCLES + 3
+    return QUIET_CYCLES(config) + 3

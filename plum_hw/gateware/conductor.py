@@ -65,7 +65,8 @@ class Conductor(wiring.Component):
         words = layer_layout(self._config).words
         control = self.control
         loaded = Signal(range(words + 1))
-        calm = Signal(range(QUIET_CYCLES))
+        quiet_cycles = QUIET_CYCLES(self._config)
+        calm = Signal(range(quiet_cycles))
         left = Signal(self._counts)  # layers after the present one
         m.d.comb += control.busy.eq(self.busy)
 
@@ -117,7 +118,7 @@ class Conductor(wiring.Component):
                 m.next = "RUN"
             with m.State("RUN"):
                 m.d.comb += running.eq(1)
-                with m.If(self.quiet & (calm == QUIET_CYCLES - 1)):
+                with m.If(self.quiet & (calm == quiet_cycles - 1)):
                     m.next = "END"
             with m.State("END"):
                 m.d.comb += self.layer_done.eq(1)

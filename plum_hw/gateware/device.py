@@ -118,6 +118,11 @@ class Device(wiring.Component):
         for number, cluster in enumerate(clusters):
             m.submodules[f"cluster_{number}"] = module_instance(CLUSTER_MODULE, cluster)
             memory = router.memories[number]
+            # What is far away is taken up before it is worked on.
+            m.d.sync += [
+                memory.read.eq(cluster.memory.read),
+                records.events[number].eq(cluster.events),
+            ]
             m.d.comb += [
                 cluster.number.eq(number),
                 cluster.phase.eq((1 - number) % config.clusters),
@@ -129,8 +134,6 @@ class Device(wiring.Component):
                 cluster.memory.data.eq(memory.data),
                 cluster.memory.write_code.eq(memory.write_code),
                 cluster.memory.write_table.eq(memory.write_table),
-                memory.read.eq(cluster.memory.read),
-                records.events[number].eq(cluster.events),
             ]
             for bus, port in zip(buses, cluster.buses, strict=True):
                 m.d.comb += port.eq(bus)

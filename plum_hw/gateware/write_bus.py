@@ -1,19 +1,24 @@
 """One write bus: what the clusters send in their slots, for everybody."""
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Const, Module, Value
+from amaranth.hdl import Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import bus_layout
+from plum_hw.timing import BUS_STAGES
+
+#: Sources of a first stage: with four inputs a LUT each.
+_FIRST = 4
 
 
 class WriteBus(wiring.Component):
     """An OR of all sources: slots have them never send in the same cycle, and who is silent sends
-    zeros.
+    zeros. In two stages, four sources first, if `BUS_STAGES` says so.
 
     Parameters
     ----------
@@ -27,10 +32,9 @@ class WriteBus(wiring.Component):
     collision : strobe with the entry: two sources have sent, so that it is wrong
     """
 
-    #: Cycles from a source to the bus.
-    LATENCY = 1
-
     def __init__(self, config: ArrayConfig, sources: int | None = None) -> None:
+        #: Cycles from a source to the bus.
+        self.LATENCY = BUS_STAGES(config)
         layout = bus_layout(config)
         count = config.clusters + 1 if sources is None else sources
         super().__init__(
@@ -43,13 +47,33 @@ class WriteBus(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        any_sends: Value = Const(0)
-        two_send: Value = Const(0)
-        for source in self.sources:
-            two_send |= any_sends & source.enable
-            any_sends |= source.enable
-        m.d.sync += [
-            self.bus.as_value().eq(reduce(or_, [source.as_value() for source in self.sources])),
-            self.collision.eq(two_send),
-        ]
+        sources = [(source.as_value(), source.enable, Const(0)) for source in self.sources]
+        for stage in reversed(range(self.LATENCY)):
+            size = _FIRST if stage else len(sources)
+            sources = [
+                _joined(m, sources[at : at + size], f"{stage}_{at}")
+                for at in range(0, len(sources), size)
+            ]
+        m.d.comb += [self.bus.as_value().eq(sources[0][0]), self.collision.eq(sources[0][2])]
         return m
+
+
+#: What a source, or several, have sent; whether they have; whether two have at once.
+_Sent = tuple[Value, Value, Value]
+
+
+def _joined(m: Module, sources: Sequence[_Sent], name: str) -> _Sent:
+    """What one of the sources has sent, a cycle later."""
+    any_sends: Value = Const(0)
+    two_send: Value = Const(0)
+    for _, sends, collision in sources:
+        two_send |= collision | (any_sends & sends)
+        any_sends |= sends
+    entry = Signal(len(sources[0][0]), name=f"entry_{name}")
+    sent, collided = Signal(name=f"sent_{name}"), Signal(name=f"collided_{name}")
+    m.d.sync += [
+        entry.eq(reduce(or_, [entry for entry, _, _ in sources])),
+        sent.eq(any_sends),
+        collided.eq(two_send),
+    ]
+    return entry, sent, collided

@@ -26,7 +26,7 @@ async def entries(dut, gap: float, collisions: float) -> None:
     bench.set(**{f"sources__{number}": {} for number in range(sources)})
     await bench.reset()
     await bench.cycle()
-    expected, collision = silent, 0
+    coming = [(silent, 0)] * bench.block.LATENCY
     for _ in range(300):
         entry, senders = silent, []
         if not bench.chance(bench.gap):
@@ -36,9 +36,10 @@ async def entries(dut, gap: float, collisions: float) -> None:
         for number in range(sources):
             bench.set(**{f"sources__{number}": entry if number in senders else {}})
         await bench.cycle()
+        expected, collision = coming.pop(0)
+        if bench.fault:
+            expected = {**expected, "address": expected["address"] ^ 1}
         got = bench.get("bus")
         assert got == expected, f"cycle {bench.cycles}: {got}, expected {expected}"
         assert bench.get("collision") == collision
-        expected, collision = entry, int(len(senders) > 1)
-        if bench.fault:
-            expected = {**expected, "address": expected["address"] ^ 1}
+        coming.append((entry, int(len(senders) > 1)))

@@ -41,7 +41,7 @@ ARRAYS = {
         requant_lanes=4,
     ),
     "eight-groups": ArrayConfig(
-        clusters=3,
+        clusters=5,
         write_buses=2,
         lanes=64,
         act_depth=256,

@@ -42,12 +42,13 @@ ARRAYS = {
     ),
     "eight-groups": ArrayConfig(
         name="eight-groups",
-        clusters=2,
+        clusters=3,
         write_buses=2,
         lanes=64,
         act_depth=256,
         head_depth=256,
         mask_bits=16,
+        lut_inputs=4,
         requant_lanes=2,
     ),
 }

@@ -158,11 +158,11 @@ def test_conductor_loads_starts_and_waits(seed: int) -> None:
             await context.tick()
             assert not context.get(conductor.layer_done)
         context.set(conductor.quiet, 1)
-        for _ in range(QUIET_CYCLES):
+        for _ in range(QUIET_CYCLES(CONFIG)):
             assert not context.get(conductor.layer_done)
             await context.tick()
         assert context.get(conductor.layer_done)
-        cycles = words + 1 + length + QUIET_CYCLES + 1
+        cycles = words + 1 + length + QUIET_CYCLES(CONFIG) + 1
         assert context.get(conductor.layer_index) == index
         assert context.get(conductor.layer_cycles) == cycles
         await context.tick()

@@ -78,8 +78,7 @@ class Cluster(wiring.Component):
             if path != ("read",):
                 m.d.sync += value.eq(getattr(self.memory, path[0]))
         for here, bus in zip(self._buses, self.buses, strict=True):
-            # One cluster's own have no long way.
-            m.d["sync" if config.clusters > 1 else "comb"] += here.eq(bus)
+            m.d.sync += here.eq(bus)
         sequencer = Sequencer(config)
         walker = Walker(config)
         fetcher = Fetcher(config)

@@ -63,7 +63,7 @@ class Emitter(wiring.Component):
         self._config = config
         self._requantizer = Requantizer(config)
         #: Cycles from an entry's last step to its write on the bus.
-        self.WRITE_LATENCY = self._requantizer.LATENCY + (3 if config.clusters > 1 else 2)
+        self.WRITE_LATENCY = self._requantizer.LATENCY + 3
         super().__init__(
             {
                 "phase": In(config.cluster_bits),
@@ -258,12 +258,10 @@ class Emitter(wiring.Component):
             with m.If(taken[cycle] | (parts == 1)):
                 m.d.sync += delayed.eq(write)
             write = delayed
-        # One cluster has no long way to the bus.
-        domain = m.d["sync" if config.clusters > 1 else "comb"]
         for number, bus in enumerate(self.bus):
-            domain += bus.eq(0)
+            m.d.sync += bus.eq(0)
             with m.If(requantizer.y_valid & (bus_number(config, write.group) == number)):
-                domain += [bus.eq(write), bus.data.eq(requantizer.y)]
+                m.d.sync += [bus.eq(write), bus.data.eq(requantizer.y)]
         return m
 
     def _entries(

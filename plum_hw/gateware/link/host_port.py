@@ -34,8 +34,8 @@ MemoryPort = wiring.Signature(
     }
 )
 
-#: Cycles from `part` to `read` of a cluster's memories.
-READ_LATENCY = 3
+#: Cycles from `part` to `read` of a cluster's memories, a register of the device's included.
+READ_LATENCY = 4
 
 
 def read_cycles(config: ArrayConfig) -> int:
