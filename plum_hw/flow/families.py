@@ -91,7 +91,8 @@ CELLS: dict[str, Costs] = {
 
 #: Yosys's synthesis command.
 SYNTHESIS: dict[str, tuple[str, ...]] = {
-    "xc7": ("synth_xilinx", "-family", "xc7"),
+    # LUTs are scarcer than flip-flops, so shift registers stay of these.
+    "xc7": ("synth_xilinx", "-family", "xc7", "-nosrl"),
     "ecp5": ("synth_ecp5",),
     "ice40": ("synth_ice40", "-device", "u", "-dsp", "-spram"),
     # Amaranth has made the pads, and Yosys would give some to the clusters' own ports.
