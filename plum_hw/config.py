@@ -300,17 +300,20 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # One cluster: neither memories nor LUTs of the LFE5U-85F set the number, but what place and
-        # route ends with at 80 MHz (docs/timing.md).
+        # Place and route sets the number: block RAM would hold six clusters, but more than two have
+        # not met 80 MHz. Two write buses take 1 % more cycles than four (docs/timing.md).
         ArrayConfig(
             name="ulx3s-85f",
-            act_depth=1024,
+            clusters=2,
+            write_buses=2,
+            act_depth=512,
             code_depth=2048,
             table_depth=1024,
             reach=1,
             acc_bits=15,
             sum_bits=23,
             layer_counters=32,
+            block_sums=1,
             lut_inputs=4,
         ),
         # One cluster that holds the shipped network: 45 of the LFE5U-25F's 56 EBR, and 16 of its 28

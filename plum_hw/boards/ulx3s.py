@@ -17,6 +17,9 @@ ULX3S_85F = Board(
     # Ref: Lattice FPGA-DS-02012, family table.
     capacity=Capacity(lut=83_640, ff=83_640, ram=208, dsp=156),
     reset=("button_pwr", 0),
+    # The analytic placer that is nextpnr's own choice makes the wires of many clusters three times
+    # as long (docs/timing.md).
+    place_options=("--placer", "static", "--router", "router2", "--tmg-ripup"),
     loader="ulx3s",
 )
 
@@ -30,4 +33,5 @@ ULX3S_25F = replace(
     clock_hz=40_000_000,
     # Ref: as above. 28 blocks of two 18 x 18 multipliers.
     capacity=Capacity(lut=24_288, ff=24_288, ram=56, dsp=28),
+    place_options=(),
 )
