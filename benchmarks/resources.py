@@ -63,10 +63,11 @@ def main() -> None:
     arrays = parser.parse_args().arrays or list(ARRAYS)
     if unknown := sorted(set(arrays) - set(ARRAYS)):
         parser.error(f"{unknown[0]}: it must be one of {', '.join(ARRAYS)}")
-    found = load_resources()
     try:
         for array in arrays:
-            found[array] = count(array)
+            counted = count(array)
+            # Read as late as this: another may have been counted meanwhile.
+            found = load_resources() | {array: counted}
             RESOURCES.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     except PlumError as error:
         raise SystemExit(f"benchmarks.resources: error: {error}") from None
