@@ -103,6 +103,8 @@ def place(
     BuildError : a tool failed or took too long; or a clock has no constraint of ours
     """
     words = place_words(board, design.name)
+    for tool in board.family.tools:  # before minutes of synthesis, not after
+        tool_command(tool, needed_by=f"a bitstream for {board.name}")
     versions = {name: tool_version(name) for name in board.family.tools}
     netlist, synthesis_log, netlist_key = _synthesise(board, design, versions, keep, progress)
     cells = _cells(netlist, design.name)
