@@ -342,8 +342,8 @@ PRESETS: dict[str, ArrayConfig] = {
             packet_bytes=528,
             queue_bytes=1024,
         ),
-        # A quarter of the lanes: of the GW1NR-9's 8,640 LUTs, a flip-flop that none of them drives
-        # takes one too. Few multipliers and narrow mask words save both at hardly any cycles, sums
+        # A quarter of the lanes: the placer has 8,640 places for LUTs and flip-flops of the GW1NR-9,
+        # and has not ended even so (docs/boards.md). Few multipliers and narrow mask words save both at hardly any cycles, sums
         # in block RAM, of which there is enough, the LUT RAM.
         ArrayConfig(
             name="tang-nano-9k",
