@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,27 +10,12 @@ from pathlib import Path
 import pytest
 
 from plum_hw.boards.board import XC7
-from plum_hw.config import ArrayConfig
 from plum_hw.gateware.accelerator import Accelerator
 from rtl_tests.bench import BenchFailure, Simulation
+from tests.arrays import SMALL
 
 #: Every kind of cell that the boards' arrays are mapped to, and few of them.
-CONFIG = ArrayConfig(
-    name="netlist",
-    lanes=16,
-    act_depth=64,
-    code_depth=512,
-    mask_bits=16,
-    table_depth=256,
-    acc_bits=12,
-    sum_bits=18,
-    reach=1,
-    result_depth=16,
-    layer_counters=16,
-    packet_bytes=128,
-    queue_bytes=256,
-    requant_lanes=4,
-)
+CONFIG = dataclasses.replace(SMALL, name="netlist", lanes=16, act_depth=64, requant_lanes=4)
 CELLS = {"CARRY4", "DSP48E1", "FDRE", "LUT6", "RAM32M", "RAMB18E1", "RAMB36E1"}
 
 

@@ -23,24 +23,7 @@ from plum_hw.inference import load_labelled, run_images
 from plum_hw.ir import load_network
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.virtual import VirtualBoard
-
-#: Soon compiled.
-SMALL = ArrayConfig(
-    name="small",
-    lanes=8,
-    act_depth=256,
-    code_depth=512,
-    mask_bits=16,
-    table_depth=256,
-    acc_bits=12,
-    sum_bits=18,
-    reach=1,
-    result_depth=16,
-    layer_counters=16,
-    packet_bytes=128,
-    queue_bytes=256,
-    requant_lanes=2,
-)
+from tests.arrays import SMALL
 
 
 def fast_line(name: str) -> Board:
