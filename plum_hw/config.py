@@ -344,8 +344,7 @@ PRESETS: dict[str, ArrayConfig] = {
         ),
         # A quarter of the lanes: the placer has 8,640 places for LUTs and flip-flops of the GW1NR-9
         # and has not ended even so (docs/boards.md). Few multipliers and narrow mask words save
-        # both
-        # at hardly any cycles, sums in block RAM, of which there is enough, the LUT RAM.
+        # both at hardly any cycles, sums in block RAM, of which there is enough, the LUT RAM.
         ArrayConfig(
             name="tang-nano-9k",
             lanes=16,
