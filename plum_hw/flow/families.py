@@ -183,7 +183,8 @@ def placed_resources(family: str, used: Mapping[str, int], cells: Mapping[str, i
     kinds = {
         "ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"),
         "ice40": ("ICESTORM_LC", "", "ICESTORM_RAM", "ICESTORM_DSP"),
-        "gowin": ("", "", "", ""),
+        # Places that are taken: an adder's is a LUT's, a LUT RAM's slices hold no flip-flops.
+        "gowin": ("LUT4", "DFF", "BSRAM", ""),
     }[family]
     counted = total_cost(cells, family)
     return Resources(

@@ -16,10 +16,11 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from plum_hw.boards.board import ECP5, Board
+from plum_hw.boards.board import ECP5, GOWIN, Board, Family
 from plum_hw.errors import BuildError
-from plum_hw.flow import carry
+from plum_hw.flow import carry, slices
 from plum_hw.flow.families import place_words, synthesis_words
 from plum_hw.flow.process import run_tool
 from plum_hw.flow.timing import PlacedReport, read_report
@@ -39,6 +40,13 @@ MILESTONES = {
     "Info: Running SA placement": "refining the placement",
     "Info: Routing..": "routing",
     "Info: Running router2": "routing",
+}
+
+#: What is done to a netlist of a family after Yosys: the work's version, what does it, and what the
+#: number that it returns is of.
+FITTING: dict[Family, tuple[int, Callable[[dict[str, Any]], int], str]] = {
+    ECP5: (carry.VERSION, carry.absorb_luts, "LUTs taken into carry chains"),
+    GOWIN: (slices.VERSION, slices.give_luts, "LUTs put in front of flip-flops"),
 }
 
 Progress = Callable[[str], None]
@@ -194,7 +202,8 @@ def _synthesise(
 ) -> tuple[str, str, str]:
     """The netlist as JSON, Yosys's log, and the key of both."""
     script = synthesis_script(board, design)
-    further = carry.VERSION if board.family is ECP5 else 0
+    fitting = FITTING.get(board.family)
+    further = fitting[0] if fitting else 0
     key = _key(script, *sorted(design.sources.items()), versions["yosys"], further)
     store = cache_dir() / "netlists" / key
     if not store.is_dir():
@@ -225,10 +234,11 @@ def _synthesise(
             made.mkdir()
             text = (folder / f"{design.name}.json").read_text()
             log = (folder / "synthesis.log").read_text()
-            if board.family is ECP5:
+            if fitting is not None:
+                _, work, counted = fitting
                 netlist = json.loads(text)
-                taken = carry.absorb_luts(netlist["modules"][design.name])
-                log += f"\nplum: {taken} LUTs taken into carry chains\n"
+                number = work(netlist["modules"][design.name])
+                log += f"\nplum: {number} {counted}\n"
                 text = json.dumps(netlist)
             with gzip.open(made / "netlist.json.gz", "wt", compresslevel=1) as file:
                 file.write(text)
