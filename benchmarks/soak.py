@@ -16,10 +16,11 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from plum_host.client import DeviceClient, Ticket
+from plum_host.client import DeviceClient
 from plum_host.faults import Faults, SimulatedLine
 from plum_host.protocol import SPACE_BYTES, Space
 from plum_host.session import Session
+from plum_host.tickets import Ticket
 from plum_hw import console
 from plum_hw.compiler import check_network, compile_network
 from plum_hw.config import ArrayConfig, preset

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from plum_host.bundle import Bundle
-from plum_host.client import DeviceClient, Ticket
+from plum_host.client import DeviceClient
 from plum_host.errors import PlumHostError, VerifyError
 from plum_host.protocol import (
     BROADCAST,
@@ -20,6 +20,7 @@ from plum_host.protocol import (
     Space,
 )
 from plum_host.steps import Read, Turn, turns
+from plum_host.tickets import Ticket
 
 #: Word of code memory where every program begins.
 _PROGRAM = 0

@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from plum_host.bundle import Bundle
-from plum_host.client import DeviceClient, LinkCounts
+from plum_host.client import DeviceClient
 from plum_host.errors import ConfigMismatchError, DeviceRestartedError, PlumHostError
 from plum_host.identity import Identity
 from plum_host.protocol import BROADCAST, SPACE_BYTES, Counter, Space
 from plum_host.rates import RATES, Trial, negotiate
 from plum_host.runner import Flight, Runner
 from plum_host.steps import no_output
+from plum_host.tickets import LinkCounts
 from plum_host.transports import Transport, open_transport
 
 #: Called with the number of images that are done.

@@ -25,7 +25,7 @@ class DamagedPacketError(ProtocolError):
 class Transport(ABC):
     """Carries packets to one device and back. Bodies only: framing and checksum are its own matter.
 
-    A packet may be lost, repeated, damaged or come out of turn; `plum_host.client` sees to it.
+    A packet may be lost, repeated, damaged or come out of turn; `plum_host.window` sees to it.
     """
 
     #: What the device is called, for messages.
