@@ -342,9 +342,9 @@ PRESETS: dict[str, ArrayConfig] = {
             packet_bytes=528,
             queue_bytes=1024,
         ),
-        # A quarter of the lanes: the placer has 8,640 places for LUTs and flip-flops of the GW1NR-9
-        # and has not ended even so (docs/boards.md). Few multipliers and narrow mask words save
-        # both at hardly any cycles, sums in block RAM, of which there is enough, the LUT RAM.
+        # A quarter of the lanes: they take 90 to 98 % of the GW1NR-9's slices (docs/boards.md). Few
+        # multipliers and narrow mask words save some at hardly any cycles, and sums in block RAM,
+        # of which there is enough, the LUT RAM.
         ArrayConfig(
             name="tang-nano-9k",
             lanes=16,
