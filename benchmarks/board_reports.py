@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import between_marks, table
+from benchmarks.markdown import between_marks, table
 from plum_hw import console
 from plum_hw.boards import board as find_board
 from plum_hw.build import PlaceOptions, build

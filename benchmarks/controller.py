@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.board_reports import REPORTS, ROOT, kept
-from benchmarks.report import between_marks, table
+from benchmarks.markdown import between_marks, table
 from plum_hw import console
 from plum_hw.boards import board as find_board
 from plum_hw.build import PlaceOptions, build

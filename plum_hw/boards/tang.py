@@ -12,7 +12,7 @@ TANG_NANO_9K = Board(
     array="tang-nano-9k",
     network="fashion-small",
     oscillator_hz=27_000_000,
-    clock_hz=54_000_000,
+    clock_hz=72_000_000,
     baud=1_000_000,
     # Ref: Gowin DS117, product resources of the GW1NR-9.
     capacity=Capacity(lut=8_640, ff=6_480, ram=26, dsp=20),

@@ -76,10 +76,11 @@ CELLS: dict[str, Costs] = {
         (r"SB_MAC16", Resources(dsp=1)),
         (rf"SB_CARRY|SB_IO|SB_GB|SB_PLL40_\w+|SB_SPRAM256KA|{_FREE}", Resources()),
     ),
-    # Adders take the place of LUTs. Ref: Gowin DS117, DS102, UG288.
+    # Adders take the place of LUTs, and a LUT RAM that of all in its tile.
+    # Ref: Gowin DS117, DS102, UG288.
     "gowin": _costs(
         (r"LUT[1-4]|ALU", Resources(lut=1)),
-        (r"RAM16SDP[124]|RAM16SDP4", Resources(lut=6)),
+        (r"RAM16SDP[124]", Resources(lut=8)),
         (r"DFF\w*", Resources(ff=1)),
         (r"SDPB|SDPX9B|DPB|DPX9B|SP|SPX9", Resources(ram=1)),
         (r"MULT18X18", Resources(dsp=1)),
@@ -180,16 +181,18 @@ def placed_resources(family: str, used: Mapping[str, int], cells: Mapping[str, i
     used : cells of the part by nextpnr's names
     cells : of the netlist, by type
     """
-    kinds = {
-        "ecp5": ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD", "MULT18X18D"),
-        "ice40": ("ICESTORM_LC", "", "ICESTORM_RAM", "ICESTORM_DSP"),
-        # Places that are taken: an adder's is a LUT's, a LUT RAM's slices hold no flip-flops.
-        "gowin": ("LUT4", "DFF", "BSRAM", ""),
-    }[family]
+    kinds: dict[str, tuple[dict[str, int], ...]] = {
+        "ecp5": ({"TRELLIS_COMB": 1}, {"TRELLIS_FF": 1}, {"DP16KD": 1}, {"MULT18X18D": 1}),
+        "ice40": ({"ICESTORM_LC": 1}, {}, {"ICESTORM_RAM": 1}, {"ICESTORM_DSP": 1}),
+        # A bit of an adder is in a LUT's place, and a LUT RAM of four LUTs leaves no other four.
+        "gowin": ({"LUT4": 1, "ALU": 1, "RAM16SDP4": 4}, {"DFF": 1}, {"BSRAM": 1}, {}),
+    }
     counted = total_cost(cells, family)
     return Resources(
         **{
-            field: used.get(kind, 0) if kind else getattr(counted, field)
-            for field, kind in zip(("lut", "ff", "ram", "dsp"), kinds, strict=True)
+            field: sum(used.get(kind, 0) * each for kind, each in weights.items())
+            if weights
+            else getattr(counted, field)
+            for field, weights in zip(("lut", "ff", "ram", "dsp"), kinds[family], strict=True)
         }
     )

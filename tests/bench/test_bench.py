@@ -7,9 +7,11 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.bars import Bar, bars
 from benchmarks.placed import load_boards
-from benchmarks.report import Bar, Results, bars, energy_ratio, performance
+from benchmarks.report import performance
 from benchmarks.resources import ARRAYS, load_resources
+from benchmarks.results import Results, energy_ratio
 from benchmarks.run import (
     BUILDS,
     COMPARED,

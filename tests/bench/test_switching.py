@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.energy import PARTS
-from benchmarks.report import energy_ratio
+from benchmarks.results import energy_ratio
 from benchmarks.run import ENERGY
 from benchmarks.switching import Netlist, read_liberty, read_toggles
 
