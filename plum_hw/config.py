@@ -17,7 +17,7 @@ from plum_hw.errors import ConfigError
 #: Right shifts the requantizer can select, by two bits of the layer descriptor.
 SHIFTS = (12, 16, 20, 24)
 #: Knobs that were added after arrays had been recorded by their digests.
-_LATER = ("head_depth", "requant_lanes")
+_LATER = ("head_depth", "requant_lanes", "drain_lanes", "one_port_code")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,11 @@ class ArrayConfig:
         multipliers have 18 bits, not 25
     requant_lanes : multipliers of the requantizer: 8, 4, 2 or 1. With fewer than `group_lanes` it
         takes a group in `group_parts` parts one after the other
+    drain_lanes : lanes that the drain adds up in a cycle: 8, or 1, which saves much and lets drains
+        begin only every `lanes` cycles; it needs `requant_lanes` 1, for a word of the sums is then
+        one lane's, and sums in block RAM take little of it
+    one_port_code : 1: code memory is there twice, so that each copy has one port, for reading or
+        for writing, as the large memories beside the block RAM of some FPGAs have
 
     Raises
     ------
@@ -84,6 +89,8 @@ class ArrayConfig:
     block_sums: int = 0
     lut_inputs: int = 6
     requant_lanes: int = 8
+    drain_lanes: int = 8
+    one_port_code: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -109,6 +116,8 @@ class ArrayConfig:
             ("block_sums", 0, 1),
             ("lut_inputs", 4, 6),
             ("requant_lanes", 1, 8),
+            ("drain_lanes", 1, 8),
+            ("one_port_code", 0, 1),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -141,6 +150,18 @@ class ArrayConfig:
             raise ConfigError("lut_inputs is 5; it must be 4 or 6")
         if self.requant_lanes not in (1, 2, 4, 8):
             raise ConfigError(f"requant_lanes is {self.requant_lanes}; it must be 8, 4, 2 or 1")
+        if self.drain_lanes not in (1, 8):
+            raise ConfigError(f"drain_lanes is {self.drain_lanes}; it must be 8 or 1")
+        if self.drain_lanes < self.requant_lanes:
+            raise ConfigError(
+                f"drain_lanes is {self.drain_lanes}; with requant_lanes {self.requant_lanes} it "
+                "must be 8"
+            )
+        if self.one_port_code and self.head_depth:
+            raise ConfigError(
+                f"head_depth is {self.head_depth}; with one_port_code it must be 0, for descriptors "
+                "have a memory of their own"
+            )
         if 0 < self.layer_counters < 16:
             raise ConfigError(
                 f"layer_counters is {self.layer_counters}; it must be 0, or at least 16"
@@ -158,9 +179,16 @@ class ArrayConfig:
     @property
     def drain_cycles(self) -> int:
         """Cycles from one drain to the next at least: one for each group, and two for a sum that is
-        read in the cycle before it is written.
+        read in the cycle before it is written; or one for each lane.
         """
+        if self.drain_lanes == 1:
+            return self.lanes
         return max(self.groups, 1 + self.block_sums)
+
+    @property
+    def reduce_steps(self) -> int:
+        """Steps of the requantizer that add up the lanes of a group: two lanes a step, or one."""
+        return self.group_lanes // min(2, self.drain_lanes)
 
     @property
     def group_parts(self) -> int:

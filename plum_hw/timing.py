@@ -10,8 +10,6 @@ from __future__ import annotations
 from plum_hw.config import ArrayConfig
 from plum_hw.layouts import layer_layout
 
-#: Cycles from a beat's issue to its sum in the snapshot: decoder and lanes.
-BEAT_TO_SNAPSHOT = 6
 #: Cycles from the start of an emission to the earliest first step: constants, entry.
 FIRST_STEP = 8
 #: Cycles from an emission's finish to the earliest start of the next.
@@ -42,11 +40,27 @@ def LOAD(config: ArrayConfig) -> int:
     return layer_layout(config).words + 10
 
 
+def BEAT_TO_DRAIN(config: ArrayConfig) -> int:
+    """Cycles from a beat's issue to the start of its drain: decoder and lanes, and the lanes'
+    snapshot, which a drain of one lane a cycle makes itself.
+    """
+    return 6 if config.drain_lanes > 1 else 5
+
+
+def DRAIN_LATENCY(config: ArrayConfig) -> int:
+    """Cycles from the start of a drain until its sums may be addressed; with one lane a cycle lane
+    0 of each group, and the others in their order.
+    """
+    if config.drain_lanes == 1:
+        return config.lanes - config.group_lanes + 3
+    return config.groups + 4
+
+
 def EMIT_LATENCY(config: ArrayConfig) -> int:
     """Cycles from an emit beat to the earliest start of its emission, whose first step then finds
     its sums.
     """
-    return BEAT_TO_SNAPSHOT + max(1, config.groups + 4 - FIRST_STEP)
+    return BEAT_TO_DRAIN(config) + max(1, DRAIN_LATENCY(config) - FIRST_STEP)
 
 
 def ENTRY_CYCLES(config: ArrayConfig, terms: int) -> int:
@@ -55,8 +69,8 @@ def ENTRY_CYCLES(config: ArrayConfig, terms: int) -> int:
 
 
 def REDUCE_CYCLES(config: ArrayConfig, terms: int) -> int:
-    """Cycles from the first step of a reduction to its finish: two lanes a cycle."""
-    return config.groups * terms * config.group_lanes // 2 - 1
+    """Cycles from the first step of a reduction to its finish."""
+    return config.groups * terms * config.reduce_steps - 1
 
 
 def SETTLE(config: ArrayConfig) -> int:

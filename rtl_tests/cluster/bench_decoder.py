@@ -112,7 +112,7 @@ def schedule(config, layer, words: list[dict[str, Any]], offered: list[int], fin
                 if word["emit"]:
                     counts["emit_stalls"] += max(0, accepts[0] - now)
                     now = max(now, accepts[0])
-                drain_free = now + max(config.groups, 1 + config.block_sums)
+                drain_free = now + config.drain_cycles
             if last and word["emit"]:
                 end = next(ends)
                 busy |= set(range(now + 1, end + 1))

@@ -51,13 +51,18 @@ class Reader:
 
     def drive(self) -> None:
         bench, groups = self._bench, self._bench.config.groups
-        fresh = [bank for bank in range(BANKS) if self.settled[bank] == bench.cycles]
+        # Where a word is one lane's, the lanes of a group come one after the other.
+        words = bench.config.group_lanes // bench.config.drain_lanes
+        fresh = [bank for bank in range(BANKS) if 0 <= bench.cycles - self.settled[bank] < words]
         bank = fresh[0] if fresh else int(self._rng.integers(BANKS))
         group = groups - 1 if fresh else int(self._rng.integers(groups))
+        lane = bench.cycles - self.settled[bank] if fresh else int(self._rng.integers(words))
         bench.set(port__bank=bank, port__group=group)
+        if words > 1:
+            bench.set(port__lane=lane)
         self._next = None
-        if self.written[bank] and bench.cycles >= self.settled[bank]:
-            self._next = self.sums[bank].reshape(groups, -1)[group].tolist()
+        if self.written[bank] and bench.cycles >= self.settled[bank] + lane:
+            self._next = self.sums[bank].reshape(groups, words, -1)[group, lane].tolist()
 
     def sample(self) -> None:
         if self._due is not None:
@@ -86,13 +91,15 @@ async def drain(
         reader.settled[bank] = bench.cycles + bench.block.LATENCY
         bench.set(start=1, job=job, snapshot=snapshot)
         await bench.cycle()
-        # The job is there with the strobe only.
+        # The job is there with the strobe only, and so are lanes that are taken up at once.
         bench.set(start=0, job={})
+        if config.drain_lanes == 1:
+            bench.set(snapshot=snapshot[::-1])
         for _ in range(config.drain_cycles - 1):
             await bench.cycle()
         while bench.chance(bench.gap):
             await bench.cycle()
-    await bench.settle(4 * BANKS * config.groups + 10)
+    await bench.settle(4 * BANKS * config.drain_cycles + 10)
     assert reader.checked
 
 

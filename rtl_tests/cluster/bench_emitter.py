@@ -84,7 +84,8 @@ class Model:
         out_base = layer["out_base"] + emission.constants["channel"]
         steps = terms_of(layer) * config.group_lanes // config.requant_lanes
         if layer["reduce"]:
-            steps = block.reduce_cycles(config, terms_of(layer)) + 1
+            lanes_a_step = 2 if config.drain_lanes > 1 else 1
+            steps = terms_of(layer) * config.lanes // lanes_a_step
         wide = layer["reduce"] and layer["wide"]
         sent = []
         step = start + block.FIRST_STEP
@@ -142,6 +143,8 @@ class Surroundings:
                 sums = emission.sums.get(bench.get("sum_port__bank"), sums)
         group = bench.get("sum_port__group") % config.groups
         self._answer = sums[size * group :][:size]
+        if config.drain_lanes == 1:
+            self._answer = [self._answer[bench.get("sum_port__lane")]]
         for number in range(config.write_buses):
             if record := self._entry(number):
                 self.sent.append((now, number, record))

@@ -112,13 +112,17 @@ async def requantize(
         if values["reduce"]:
             # Only the first lane's output counts, or with `wide` all bits.
             select, count = Select.STRAIGHT, 8 if values["wide"] else 1
-            all_pairs = [(*term, pair) for term in terms for pair in range(4)]
+            all_pairs = [
+                (*term, pair) for term in terms for pair in range(bench.config.reduce_steps)
+            ]
             ends = (0, len(all_pairs) - 1)
             steps = [
                 (*step, *[number == end for end in ends]) for number, step in enumerate(all_pairs)
             ]
         for operand, factor, part, first, last in steps:
             bench.set(step=1, first=first, last=last, part=part)
+            if bench.config.drain_lanes == 1:
+                operand = [operand[part]]
             bench.set(operand=operand, factor=factor, select=select, count=count)
             await bench.cycle()
         due = bench.cycles - 1 + bench.block.LATENCY

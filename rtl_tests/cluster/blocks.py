@@ -22,6 +22,7 @@ from plum_hw.gateware.cluster.fetcher import Fetcher
 from plum_hw.gateware.cluster.lanes import Lanes
 from plum_hw.gateware.cluster.requantizer import Requantizer
 from plum_hw.gateware.cluster.sequencer import Sequencer
+from plum_hw.gateware.cluster.serial_drain import SerialDrain
 from plum_hw.gateware.cluster.walker import Walker
 from plum_hw.gateware.write_bus import WriteBus
 from rtl_tests.streams import Bench, Sink, Source
@@ -29,7 +30,7 @@ from rtl_tests.streams import Bench, Sink, Source
 BLOCKS: dict[str, Callable[[ArrayConfig], wiring.Component]] = {
     "activation_memory": ActivationMemory,
     "decoder": Decoder,
-    "drain": Drain,
+    "drain": lambda config: Drain(config) if config.drain_lanes > 1 else SerialDrain(config),
     "emitter": Emitter,
     "fetcher": Fetcher,
     "lanes": Lanes,

@@ -27,6 +27,7 @@ ARRAYS = {
         sum_bits=16,
         reach=7,
         requant_lanes=1,
+        drain_lanes=1,
         block_sums=1,
         scale_bits=16,
         bias_bits=36,
@@ -59,6 +60,13 @@ REQUANTIZERS = {
     )
     for lanes, inputs in ((1, 4), (2, 4))
 }
+#: A drain of one lane a cycle through two groups, with sums in LUT RAM and in block RAM.
+SERIAL = {
+    f"serial-{kind}": ArrayConfig(
+        lanes=16, table_depth=512, requant_lanes=1, drain_lanes=1, block_sums=block
+    )
+    for block, kind in enumerate(("lut-sums", "block-sums"))
+}
 #: Blocks small enough for a second, much slower simulator.
 SMALL = ("decoder", "drain", "requantizer")
 #: Cells that the drain is mapped to, and inputs of a LUT.
@@ -84,7 +92,7 @@ def simulations(tmp_path_factory):
 
 
 def run(simulation: Simulation, blocks: Iterable[str], name: str, **environment: str) -> None:
-    config = {**ARRAYS, **REQUANTIZERS}[name].as_dict()
+    config = {**ARRAYS, **REQUANTIZERS, **SERIAL}[name].as_dict()
     environment = {"CONFIG": json.dumps(config), "SEED": SEED, **environment}
     simulation.run([f"rtl_tests.cluster.bench_{block}" for block in blocks], environment)
 
@@ -98,6 +106,12 @@ def test_blocks(simulations, name: str) -> None:
 def test_fewer_multipliers(tmp_path: Path, name: str) -> None:
     blocks = ("emitter", "requantizer")
     run(Simulation(Together(REQUANTIZERS[name], blocks), tmp_path), blocks, name)
+
+
+@pytest.mark.parametrize("name", SERIAL)
+def test_serial_drain(tmp_path: Path, name: str) -> None:
+    blocks = ("drain", "emitter", "lanes", "requantizer")
+    run(Simulation(Together(SERIAL[name], blocks), tmp_path), blocks, name)
 
 
 def test_planted_faults_are_found(simulations) -> None:

@@ -37,8 +37,17 @@ ARRAYS = {
         reach=7,
         act_bits=5,
         requant_lanes=1,
+        drain_lanes=1,
         block_sums=1,
         layer_counters=0,
+    ),
+    "serial": ArrayConfig(
+        name="serial",
+        lanes=16,
+        act_depth=512,
+        block_sums=1,
+        requant_lanes=1,
+        drain_lanes=1,
     ),
     "eight-groups": ArrayConfig(
         name="eight-groups",
@@ -56,6 +65,7 @@ SEEDS = {
     "three-clusters": range(400, 420),
     "two-groups": range(100, 112),
     "one-group": range(200, 208),
+    "serial": range(500, 508),
     "eight-groups": range(300, 308),
 }
 LIMITS = {
@@ -68,6 +78,7 @@ LIMITS = {
         "in_bits": (1, 5),
         "out_bits": (1, 5),
     },
+    "serial": {"max_width": 16, "max_macs": 120_000, "max_channels": 12},
     "eight-groups": {"max_width": 40, "max_macs": 600_000, "max_channels": 16},
 }
 

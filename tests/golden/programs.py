@@ -131,6 +131,7 @@ def pack(config: ArrayConfig, layers: list[list[Work]]) -> Program:
 def draw_config(rng: np.random.Generator) -> ArrayConfig:
     """A small array of one to five clusters."""
     lanes = int(rng.choice([8, 16, 32]))
+    requant_lanes = int(rng.choice([8, 8, 4, 2, 1]))
     return replace(
         SMALL,
         clusters=int(rng.integers(1, 6)),
@@ -141,7 +142,8 @@ def draw_config(rng: np.random.Generator) -> ArrayConfig:
         sum_bits=int(rng.integers(16, 26)),
         act_bits=int(rng.integers(4, 9)),
         reach=int(rng.integers(1, 8)),
-        requant_lanes=int(rng.choice([8, 8, 4, 2, 1])),
+        requant_lanes=requant_lanes,
+        drain_lanes=1 if requant_lanes == 1 and rng.random() < 0.7 else 8,
         block_sums=int(rng.integers(2)),
     )
 

@@ -171,6 +171,14 @@ class SlowCluster:
             mine = 2 * turn + bank
         return mine, 3 if has_window else 2 + mine, window
 
+    @property
+    def drain_cycles(self) -> int:
+        """From one drain to the next."""
+        config = self.config
+        if config.drain_lanes == 1:
+            return config.lanes
+        return max(config.groups, 1 + config.block_sums)
+
     # ---- one cycle -------------------------------------------------------------------------------
 
     @property
@@ -194,7 +202,7 @@ class SlowCluster:
         if beat is None:
             return
         if beat.drain is not None:
-            if time < self.last_drain + max(self.config.groups, 1 + self.config.block_sums):
+            if time < self.last_drain + self.drain_cycles:
                 self.drain_stalls += 1
                 return
             if beat.drain["op"] == DrainOp.SET:
@@ -216,7 +224,7 @@ class SlowCluster:
             self.acc[lane] = acc % (1 << self.config.acc_bits)
         if beat.drain is not None:
             self.last_drain = time
-            when = time + timing.BEAT_TO_SNAPSHOT
+            when = time + timing.BEAT_TO_DRAIN(self.config)
             self.effects.append((when, list(self.acc), beat.drain, beat.bank))
         if beat.emission is not None:
             ready = time + timing.EMIT_LATENCY(self.config)

@@ -11,6 +11,9 @@ from plum_hw.gateware.cluster.jobs import bus_layout
 #: Of memories in which no word that matters is read as it is written. Yosys adds logic to some
 #: families' block RAMs otherwise, so that such a read finds what was there before.
 NEVER_AT_ONCE = {"no_rw_check": 1}
+#: Of such memories with one port, which may be in a large memory whose content nobody knows before
+#: it is written (SPRAM of the iCE40 UltraPlus; `plum_hw.flow` leaves its zeros out there).
+ONE_PORT = {**NEVER_AT_ONCE, "ram_style": "huge"}
 
 
 class ActivationMemory(wiring.Component):

@@ -1,12 +1,14 @@
 """A cluster: memories, lanes, and what drives them."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value, unsigned
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory, MemoryData, ReadPort
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.cluster.activation_memory import NEVER_AT_ONCE, ActivationMemory
+from plum_hw.gateware.cluster.activation_memory import NEVER_AT_ONCE, ONE_PORT, ActivationMemory
 from plum_hw.gateware.cluster.decoder import Decoder
 from plum_hw.gateware.cluster.drain import Drain
 from plum_hw.gateware.cluster.emitter import Emitter
@@ -15,12 +17,13 @@ from plum_hw.gateware.cluster.jobs import bus_layout
 from plum_hw.gateware.cluster.lanes import Lanes
 from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.gateware.cluster.sequencer import Sequencer
+from plum_hw.gateware.cluster.serial_drain import SerialDrain
 from plum_hw.gateware.cluster.walker import Walker
 from plum_hw.gateware.conductor import Control
 from plum_hw.gateware.link.host_port import MemoryPort
 from plum_hw.gateware.records import Events
 from plum_hw.layouts import WORD_BITS, Space
-from plum_hw.timing import BEAT_TO_SNAPSHOT, EMIT_LATENCY
+from plum_hw.timing import BEAT_TO_DRAIN, EMIT_LATENCY
 
 
 class Cluster(wiring.Component):
@@ -84,7 +87,7 @@ class Cluster(wiring.Component):
         fetcher = Fetcher(config)
         decoder = Decoder(config)
         lanes = Lanes(config)
-        drain = Drain(config)
+        drain = Drain(config) if config.drain_lanes > 1 else SerialDrain(config)
         emitter = Emitter(config)
         # The lanes and the drain also serve the host, while all others give zeros.
         idle = ~control.busy
@@ -148,7 +151,8 @@ class Cluster(wiring.Component):
         for value, size in memories:
             choices = [value[low : low + 8] for low in range(0, len(value), size)]
             byte = Signal(8, name=f"byte_{len(bytes_)}")
-            m.d.sync += byte.eq(mux_tree(memory.part[: (len(choices) - 1).bit_length()], choices))
+            # Sums of one lane a word are in a register already.
+            m.d["sync" if len(choices) > 1 else "comb"] += byte.eq(mux_tree(memory.part[: (len(choices) - 1).bit_length()], choices))
             bytes_.append(byte)
         bytes_[-1] = bytes_[-1][: config.act_bits]
         select = Cat(memory.space == Space.TABLE, memory.space == Space.ACTIVATION)
@@ -168,7 +172,7 @@ class Cluster(wiring.Component):
 
         There is at most one on the way, for emissions are no closer than drains.
         """
-        delay = EMIT_LATENCY(self._config) - BEAT_TO_SNAPSHOT - emitter.QUEUE_LATENCY
+        delay = EMIT_LATENCY(self._config) - BEAT_TO_DRAIN(self._config) - emitter.QUEUE_LATENCY
         start, job = lanes.emit, lanes.emit_job
         if delay:
             held, wait = Signal.like(job), Signal(delay)
@@ -178,12 +182,14 @@ class Cluster(wiring.Component):
             start, job = wait[-1] & self._control.busy, held
         m.d.comb += [emitter.start.eq(start), emitter.job.eq(job)]
 
-    def _code(self, m: Module, walker: Walker, fetcher: Fetcher) -> tuple[Signal, Signal, Signal]:
+    def _code(self, m: Module, walker: Walker, fetcher: Fetcher) -> tuple[Value, Value, Value]:
         """Code memory: the word that the fetcher asked for, the one that the walker or the
         conductor did, and the host's.
 
         Its one writer, the host, has the address of a reader, so that both fit a block RAM.
         """
+        if self._config.one_port_code:
+            return self._two_codes(m, walker, fetcher)
         m.submodules.code = memory = Memory(self.code_data, attrs=NEVER_AT_ONCE)
         write = memory.write_port()
         read = memory.read_port(transparent_for=())
@@ -218,6 +224,36 @@ class Cluster(wiring.Component):
         m.d.sync += word.eq(head.data)
         return read.data, word, read.data
 
+    def _two_codes(
+        self, m: Module, walker: Walker, fetcher: Fetcher
+    ) -> tuple[Value, Value, Value]:
+        """As `_code`, of one memory for each reader; that of the fetcher has no more bits of a word
+        than it takes.
+        """
+        config, host = self._config, self._memory
+        m.submodules.code = memory = Memory(self.code_data, attrs=ONE_PORT)
+        m.submodules.masks = masks = Memory(
+            shape=unsigned(max(config.mask_bits, config.act_addr_bits)),
+            depth=config.code_depth,
+            init=[],
+            attrs=ONE_PORT,
+        )
+        words = []
+        for each, running, address, enable in (
+            (masks, self._control.busy, fetcher.address, fetcher.enable),
+            (memory, ~walker.quiet, walker.address, Const(1)),
+        ):
+            read, write = each.read_port(transparent_for=()), each.write_port()
+            m.d.comb += [
+                read.addr.eq(Mux(running, address, host.address)),
+                read.en.eq(enable),
+                write.addr.eq(read.addr),
+                write.data.eq(host.data),
+                write.en.eq(host.write_code),
+            ]
+            words.append(read.data)
+        return words[0], words[1], words[1]
+
     def _table(self, m: Module, emitter: Emitter) -> ReadPort:
         """Table memory, the emitter's to read during a run."""
         m.submodules.table = memory = Memory(self.table_data, attrs=NEVER_AT_ONCE)
@@ -247,7 +283,7 @@ class Cluster(wiring.Component):
         m.d.comb += activation.hit.eq(Cat(hits))
 
     def _sums(
-        self, m: Module, decoder: Decoder, lanes: Lanes, drain: Drain, emitter: Emitter
+        self, m: Module, decoder: Decoder, lanes: Lanes, drain: Any, emitter: Emitter
     ) -> None:
         """The sums are the emitter's to read during a run; a vector that the host asks for is
         drained into them as if it were a filter's.
@@ -261,3 +297,6 @@ class Cluster(wiring.Component):
             drain.port.group.eq(Mux(self._control.busy, port.group, self._memory.address[:groups])),
             port.sums.eq(drain.port.sums),
         ]
+        if self._config.drain_lanes == 1:
+            lane = Mux(self._control.busy, port.lane, self._memory.part)
+            m.d.comb += drain.port.lane.eq(lane)

@@ -14,9 +14,10 @@ from plum_hw.gateware.cluster.activation_memory import NEVER_AT_ONCE
 from plum_hw.gateware.cluster.jobs import DrainJob, sum_port, sums_layout
 from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.layouts import DrainOp
+from plum_hw.timing import DRAIN_LATENCY
 
 #: Two banks for filters, two for the window sum and residuals.
-_BANKS = 4
+BANKS = 4
 
 
 class Drain(wiring.Component):
@@ -49,7 +50,7 @@ class Drain(wiring.Component):
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
         #: Cycles from `start` until the emitter may address any of the drain's sums.
-        self.LATENCY = config.groups + 4
+        self.LATENCY = DRAIN_LATENCY(config)
         super().__init__(
             {
                 "snapshot": In(data.ArrayLayout(unsigned(config.acc_bits), config.lanes)),
@@ -103,7 +104,7 @@ class Drain(wiring.Component):
             operand = Signal(config.acc_bits, name=f"operand_{lane}", reset_less=True)
             carry = subtracts
             choices = {by: around[size + lane + by] for by in range(-reach, reach + 1)}
-            m.d.sync += operand.eq(_choose(shift, choices))
+            m.d.sync += operand.eq(choose(shift, choices))
             if lane < reach or lane >= size - reach:
                 carry = Signal(name=f"carry_{lane}", reset_less=True)
                 m.d.sync += carry.eq(job[3].negate)
@@ -129,14 +130,14 @@ class Drain(wiring.Component):
                 with m.Case(DrainOp.NIBBLE):
                     m.d.comb += base.eq(old[lane] << 4)
             # Of two activations.
-            larger = _larger(operand[: config.act_bits], old[lane][: config.act_bits])
+            is_larger = larger(operand[: config.act_bits], old[lane][: config.act_bits])
             m.d.comb += [
                 # One adder, with a bit below for the complement's carry.
                 new[lane].eq(
                     (Cat(carry, operand, carry).as_signed() + Cat(carry, base).as_signed()) >> 1
                 ),
                 # A sum that is the largest already is kept by not being written.
-                write[lane].eq(run[4] & ((job[4].op != DrainOp.MAX) | larger)),
+                write[lane].eq(run[4] & ((job[4].op != DrainOp.MAX) | is_larger)),
             ]
         return m
 
@@ -167,7 +168,7 @@ class Drain(wiring.Component):
             values = [Cat(lane[bits] for lane in lanes) for lanes in (self.port.sums, old, new)]
             m.submodules[f"sums_{name}"] = memory = Memory(
                 shape=unsigned(len(values[0])),
-                depth=_BANKS << len(self.port.group),
+                depth=BANKS << len(self.port.group),
                 init=[],
                 attrs=attributes,
             )
@@ -213,7 +214,7 @@ class Drain(wiring.Component):
         return lanes
 
 
-def _larger(a: Value, b: Value) -> Value:
+def larger(a: Value, b: Value) -> Value:
     """Whether a > b, unsigned: a LUT for two bits, which is less than a carry chain takes."""
     result: Value = Const(0)
     for low in range(0, len(a), 2):
@@ -222,7 +223,7 @@ def _larger(a: Value, b: Value) -> Value:
     return result
 
 
-def _choose(shift: Value, choices: dict[int, Value]) -> Value:
+def choose(shift: Value, choices: dict[int, Value]) -> Value:
     """`choices[shift]`; what is none of them costs nothing where it is the same as a neighbour."""
     half = 1 << (len(shift) - 1)
     turns = [turn - 2 * half * (turn >= half) for turn in range(2 * half)]

@@ -79,11 +79,6 @@ class Emitter(wiring.Component):
             }
         )
 
-    @staticmethod
-    def reduce_cycles(config: ArrayConfig, terms: int) -> int:
-        """Cycles from the first step of a reduction to its finish: two lanes a cycle."""
-        return terms * config.groups * config.group_lanes // 2 - 1
-
     def elaborate(self, platform: object) -> Module:
         config, layer = self._config, self.layer
         m = Module()
@@ -150,12 +145,12 @@ class Emitter(wiring.Component):
             m.d.sync += base.eq(layer.out_base + arriving.channel)
 
         # Steps of an entry: one for each term, for each part of the group or, in a reduction, for
-        # each two lanes.
+        # each lane or two.
         within = Signal()
         term = Signal(2)
-        pairs, parts = config.groups * config.group_lanes // 2, config.group_parts
-        part = Signal(range(max(pairs, parts)))
-        last_part = ~layer.reduce | part[: (pairs - 1).bit_length()].all()
+        reduced, parts = config.groups * config.reduce_steps, config.group_parts
+        part = Signal(range(max(reduced, parts)))
+        last_part = ~layer.reduce | part[: (reduced - 1).bit_length()].all()
         if parts > 1:
             last_part &= layer.reduce | part[: (parts - 1).bit_length()].all()
         step, last_term, last_step, ends = Signal(), Signal(), Signal(), Signal()
@@ -163,7 +158,7 @@ class Emitter(wiring.Component):
         select = Signal(Select)
         with m.If(~layer.reduce):
             m.d.comb += select.eq(entry.select)
-        part_bits = (config.group_lanes // 2 - 1).bit_length()
+        part_bits = (config.reduce_steps - 1).bit_length()
         m.d.comb += [
             step.eq(within | (active & entry_valid & slots.any())),
             last_term.eq(term == Cat(window ^ residual, window & residual)),
@@ -194,6 +189,8 @@ class Emitter(wiring.Component):
                 )
             ),
         ]
+        if config.drain_lanes == 1:
+            m.d.sync += self.sum_port.lane.eq(part)
         flags = data.StructLayout(
             {
                 "window": unsigned(1),

@@ -52,16 +52,20 @@ def beat_layout(config: ArrayConfig) -> data.StructLayout:
 
 
 def sums_layout(config: ArrayConfig) -> data.ArrayLayout:
-    """Drain sums of one group."""
-    return data.ArrayLayout(signed(config.sum_bits), config.group_lanes)
+    """A word of the drain's sums: those of a group, or one lane's."""
+    return data.ArrayLayout(signed(config.sum_bits), config.drain_lanes)
 
 
 def sum_port(config: ArrayConfig) -> wiring.Signature:
-    """Reading the drain's sums: `sums` holds what was addressed in the cycle before."""
+    """Reading the drain's sums: `sums` holds what was addressed in the cycle before, of a group or
+    of one lane.
+    """
+    lane = {"lane": Out(range(config.group_lanes))} if config.drain_lanes == 1 else {}
     return wiring.Signature(
         {
             "bank": Out(2),
             "group": Out(config.group_bits),
+            **lane,
             "sums": In(sums_layout(config)),
         }
     )

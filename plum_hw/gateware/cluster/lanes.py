@@ -13,7 +13,8 @@ class Lanes(wiring.Component):
     """All lanes take the same step: acc = x, acc + x or 2*acc + x.
 
     One beat a cycle. The beat is given with the address that it reads; its vector follows a cycle
-    later, its sum is in the accumulators three cycles later, in the snapshot four.
+    later, its sum is in the accumulators three cycles later, in the snapshot four. Where the drain
+    takes a snapshot itself (`drain_lanes` 1), it gets the accumulators in the third cycle.
 
     Parameters
     ----------
@@ -23,16 +24,17 @@ class Lanes(wiring.Component):
     -------
     beat : what to do with the vector addressed in this cycle
     vector : vector addressed in the cycle before
-    snapshot : accumulators after the last beat before a drain; changes with the next drain only
+    snapshot : accumulators after the last beat before a drain; changes with the next drain only, or
+        is valid with the strobe only
     drain, drain_job : strobe in the first cycle of a new snapshot
     emit, emit_job : strobe, in step with `drain`, for an emit beat
     """
 
-    #: Cycles from a beat at the input to its `drain` or `emit` strobe.
-    LATENCY = 4
-
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
+        self._keeps = config.drain_lanes > 1  # a snapshot
+        #: Cycles from a beat at the input to its `drain` or `emit` strobe.
+        self.LATENCY = 4 if self._keeps else 3
         super().__init__(
             {
                 "beat": In(beat_layout(config)),
@@ -71,9 +73,12 @@ class Lanes(wiring.Component):
                 # selection shares the adder's LUT.
                 base = Mux(clear, 0, Mux(double, acc << 1, acc))
                 m.d.sync += acc.eq(operand + base[: config.acc_bits])
+            if not self._keeps:
+                m.d.comb += self.snapshot[lane].eq(acc)
+                continue
             with m.If(beat_3.valid & beat_3.drain):
                 m.d.sync += self.snapshot[lane].eq(acc)
-        m.d.sync += [
+        m.d["sync" if self._keeps else "comb"] += [
             self.drain.eq(beat_3.valid & beat_3.drain),
             self.drain_job.eq(beat_3.drain_job),
             self.emit.eq(beat_3.emit),

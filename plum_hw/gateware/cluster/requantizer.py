@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from plum_hw.config import SHIFTS, ArrayConfig
+from plum_hw.gateware.cluster.jobs import sums_layout
 from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.layouts import LOW_BITS, WORD_BITS, Select
 
@@ -18,7 +19,7 @@ class Requantizer(wiring.Component):
     marked by `first` and `last`; the parts of a group come in their order, and `y` is there
     `LATENCY` cycles after the last step of the last one. Multiplier i takes lane i * `group_parts`
     + p in part p. In a reduction multiplier 0 does all: it takes the sum of lanes `part` and
-    `part` + 4.
+    `part` + 4, or lane `part` where a word of the sums is one lane's (`drain_lanes` 1).
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ class Requantizer(wiring.Component):
     Members
     -------
     step, first, last : an operand is given; it begins, ends the terms of a part
-    operand : one for each lane
+    operand : one for each lane of the group, or that of lane `part`
     part : of the group; in a reduction which two lanes
     factor : for all lanes
     bias : constant from the first step to a cycle after it
@@ -46,8 +47,8 @@ class Requantizer(wiring.Component):
                 "step": In(1),
                 "first": In(1),
                 "last": In(1),
-                "operand": In(data.ArrayLayout(signed(config.sum_bits), config.group_lanes)),
-                "part": In(range(max(config.group_parts, config.group_lanes // 2))),
+                "operand": In(sums_layout(config)),
+                "part": In(range(max(config.group_parts, config.reduce_steps))),
                 "factor": In(signed(config.scale_bits)),
                 "bias": In(signed(config.bias_bits)),
                 "select": In(Select),
@@ -181,7 +182,10 @@ class Requantizer(wiring.Component):
         for lane in range(config.requant_lanes):
             operand = Signal(signed(config.sum_bits), name=f"operand_{lane}", reset_less=True)
             total = Signal(signed(config.bias_bits), name=f"total_{lane}", reset_less=True)
-            if lane == 0:
+            if config.drain_lanes == 1:
+                m.d.sync += operand.eq(self.operand[0])
+                multiplicand = operand
+            elif lane == 0:
                 other = Signal(signed(config.sum_bits), reset_less=True)
                 # One multiplier alone has lanes of both halves in turn.
                 upper = self.part[-1] & ~self.reduce if config.requant_lanes == 1 else Const(0)

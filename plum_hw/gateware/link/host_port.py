@@ -40,4 +40,4 @@ READ_LATENCY = 4
 
 def read_cycles(config: ArrayConfig) -> int:
     """Cycles that a cluster takes to find a word: activations come through the drain."""
-    return config.groups + 12
+    return config.drain_cycles + 12
