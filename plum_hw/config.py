@@ -158,10 +158,7 @@ class ArrayConfig:
                 "must be 8"
             )
         if self.one_port_code and self.head_depth:
-            raise ConfigError(
-                f"head_depth is {self.head_depth}; with one_port_code it must be 0, for descriptors "
-                "have a memory of their own"
-            )
+            raise ConfigError(f"head_depth is {self.head_depth}; with one_port_code it must be 0")
         if 0 < self.layer_counters < 16:
             raise ConfigError(
                 f"layer_counters is {self.layer_counters}; it must be 0, or at least 16"

@@ -33,6 +33,9 @@ def test_presets_are_whole(name):
         ({"write_buses": 3}, ["write_buses is 3", "1, 2, 4 or 8"]),
         ({"layer_counters": 7}, ["layer_counters is 7", "0, or at least 16"]),
         ({"requant_lanes": 3}, ["requant_lanes is 3", "8, 4, 2 or 1"]),
+        ({"drain_lanes": 4}, ["drain_lanes is 4", "8 or 1"]),
+        ({"drain_lanes": 1}, ["drain_lanes is 1", "requant_lanes 8"]),
+        ({"one_port_code": 1, "head_depth": 64}, ["head_depth is 64", "one_port_code"]),
         ({"mask_bits": 12}, ["mask_bits is 12", "8, 16, 24 or 32"]),
         ({"act_depth": True}, ["act_depth is True", "integer"]),
         ({"head_depth": 48}, ["head_depth is 48", "power of two"]),
@@ -58,16 +61,18 @@ def test_the_digest_knows_every_knob_but_the_name():
         {"acc_bits": 15},
         {"requant_lanes": 4},
         {"head_depth": 64},
+        {"requant_lanes": 1, "drain_lanes": 1},
+        {"one_port_code": 1},
     ]
     for knobs in others:
         digests.add(dataclasses.replace(config, **knobs).digest)
-    assert len(digests) == 7
+    assert len(digests) == 9
 
 
 def test_later_knobs_leave_earlier_digests_alone():
     config = preset("tiny-3")
     assert config.digest == "ce29adf49c74e953a3f8ded949051ba4"
-    for knob, value in (("head_depth", 64), ("requant_lanes", 4)):
+    for knob, value in (("head_depth", 64), ("requant_lanes", 4), ("one_port_code", 1)):
         assert knob not in config.as_dict()
         assert ArrayConfig.from_dict(config.as_dict()) == config
         other = ArrayConfig.from_dict(config.as_dict() | {knob: value})

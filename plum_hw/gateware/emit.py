@@ -6,6 +6,7 @@ of a cluster as often as there are clusters. So a cluster is a Verilog module of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,13 @@ from amaranth.back import verilog
 from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+
+_HUGE = 'ram_style = "huge"'
+#: The declaration of such a memory, and the block that follows it.
+_ZEROS = re.compile(
+    r'(\(\* ram_style = "huge" \*\)\n(?:  \(\*[^\n]*\n)*  reg [^\n]*;\n)  initial begin\n'
+    r"(?:    \S+ = \d+'[dh]0+;\n)*  end\n"
+)
 
 
 class _Files:
@@ -47,7 +55,18 @@ def add_module(platform: Any, name: str, component: wiring.Component) -> None:
     m.submodules.body = component
     ports = {"clk": (domain.clk, None)}
     ports |= {port: (value, None) for port, _, value in _ports(component)}
-    platform.add_file(f"{name}.v", verilog.convert(m, name=name, ports=ports, emit_src=False))
+    text = verilog.convert(m, name=name, ports=ports, emit_src=False)
+    platform.add_file(f"{name}.v", without_zeros(text))
+
+
+def without_zeros(text: str) -> str:
+    """Verilog whose memories with the attribute `ram_style` "huge" have no initial values, for no
+    FPGA has such memories with any.
+    """
+    marked = text.count(_HUGE)
+    text, found = _ZEROS.subn(r"\1", text)
+    assert found == marked, f"{found} of {marked} memories without initial values"
+    return text
 
 
 def module_instance(name: str, interface: Any) -> Instance:

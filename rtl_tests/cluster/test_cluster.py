@@ -48,6 +48,7 @@ ARRAYS = {
         block_sums=1,
         requant_lanes=1,
         drain_lanes=1,
+        one_port_code=1,
     ),
     "eight-groups": ArrayConfig(
         name="eight-groups",
@@ -146,8 +147,9 @@ def test_planted_fault_is_found(device):
         )
 
 
-def test_stopped_and_misprogrammed(device):
-    device(ARRAYS["two-groups"]).run(CONTROL, {**environment("two-groups", []), "SEED": "20260802"})
+@pytest.mark.parametrize("name", ["two-groups", "serial"])
+def test_stopped_and_misprogrammed(device, name):
+    device(ARRAYS[name]).run(CONTROL, {**environment(name, []), "SEED": "20260802"})
 
 
 def test_planted_fault_in_host_access_is_found(device):

@@ -152,7 +152,9 @@ class Cluster(wiring.Component):
             choices = [value[low : low + 8] for low in range(0, len(value), size)]
             byte = Signal(8, name=f"byte_{len(bytes_)}")
             # Sums of one lane a word are in a register already.
-            m.d["sync" if len(choices) > 1 else "comb"] += byte.eq(mux_tree(memory.part[: (len(choices) - 1).bit_length()], choices))
+            m.d["sync" if len(choices) > 1 else "comb"] += byte.eq(
+                mux_tree(memory.part[: (len(choices) - 1).bit_length()], choices)
+            )
             bytes_.append(byte)
         bytes_[-1] = bytes_[-1][: config.act_bits]
         select = Cat(memory.space == Space.TABLE, memory.space == Space.ACTIVATION)
@@ -224,9 +226,7 @@ class Cluster(wiring.Component):
         m.d.sync += word.eq(head.data)
         return read.data, word, read.data
 
-    def _two_codes(
-        self, m: Module, walker: Walker, fetcher: Fetcher
-    ) -> tuple[Value, Value, Value]:
+    def _two_codes(self, m: Module, walker: Walker, fetcher: Fetcher) -> tuple[Value, Value, Value]:
         """As `_code`, of one memory for each reader; that of the fetcher has no more bits of a word
         than it takes.
         """
