@@ -17,7 +17,7 @@ from plum_hw.errors import ConfigError
 #: Right shifts the requantizer can select, by two bits of the layer descriptor.
 SHIFTS = (12, 16, 20, 24)
 #: Knobs that were added after arrays had been recorded by their digests.
-_LATER = ("head_depth", "requant_lanes", "drain_lanes", "one_port_code")
+_LATER = ("head_depth", "requant_lanes", "drain_lanes", "one_port_code", "slow_clock")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,7 @@ class ArrayConfig:
         one lane's, and sums in block RAM take little of it
     one_port_code : 1: code memory is there twice, so that each copy has one port, for reading or
         for writing, as the large memories beside the block RAM of some FPGAs have
+    slow_clock : 1: without registers that only a fast clock needs, for small arrays at some 15 MHz
 
     Raises
     ------
@@ -91,6 +92,7 @@ class ArrayConfig:
     requant_lanes: int = 8
     drain_lanes: int = 8
     one_port_code: int = 0
+    slow_clock: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -118,6 +120,7 @@ class ArrayConfig:
             ("requant_lanes", 1, 8),
             ("drain_lanes", 1, 8),
             ("one_port_code", 0, 1),
+            ("slow_clock", 0, 1),
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -386,6 +389,28 @@ PRESETS: dict[str, ArrayConfig] = {
             queue_bytes=512,
             block_sums=1,
             requant_lanes=2,
+        ),
+        # What 5,280 logic cells and 30 block RAMs hold: activations take 16 of these, code lies in
+        # three of the four SPRAMs.
+        ArrayConfig(
+            name="icebreaker",
+            lanes=8,
+            act_depth=1024,
+            code_depth=8192,
+            mask_bits=8,
+            table_depth=512,
+            reach=1,
+            acc_bits=13,
+            sum_bits=20,
+            result_depth=16,
+            layer_counters=0,
+            packet_bytes=126,
+            queue_bytes=128,
+            block_sums=1,
+            requant_lanes=1,
+            drain_lanes=1,
+            one_port_code=1,
+            slow_clock=1,
         ),
         # One cluster alone, as small as it can be: the reference for resources. 9 RAMB36: 8 for
         # activations, half a one for code and for tables each.

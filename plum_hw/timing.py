@@ -23,8 +23,10 @@ SLOT_ZERO = 8
 
 def BUS_STAGES(config: ArrayConfig) -> int:
     """Cycles from a cluster to the write bus: a tree of one level or, where wires are slow and many
-    clusters far from each other, of two.
+    clusters far from each other, of two. None with a slow clock.
     """
+    if config.slow_clock:
+        return 0
     return 2 if config.lut_inputs == 4 and config.clusters > 2 else 1
 
 
@@ -37,7 +39,7 @@ def QUIET_CYCLES(config: ArrayConfig) -> int:
 
 def LOAD(config: ArrayConfig) -> int:
     """Cycles of a layer before its first possible beat."""
-    return layer_layout(config).words + 10
+    return layer_layout(config).words + (9 if config.slow_clock else 10)
 
 
 def BEAT_TO_DRAIN(config: ArrayConfig) -> int:

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from plum_hw.boards.arty import ARTY
 from plum_hw.boards.arty_a7_100 import ARTY_A7_100
 from plum_hw.boards.board import Board, Capacity
+from plum_hw.boards.icebreaker import ICEBREAKER
 from plum_hw.boards.icepi_zero import ICEPI_ZERO
 from plum_hw.boards.tang import TANG_NANO_9K, TANG_PRIMER_20K
 from plum_hw.boards.ulx3s import ULX3S_25F, ULX3S_85F
@@ -22,6 +23,7 @@ __all__ = ["Board", "Capacity", "board", "boards"]
 _BUILT_IN = (
     ARTY,
     ARTY_A7_100,
+    ICEBREAKER,
     ICEPI_ZERO,
     TANG_NANO_9K,
     TANG_PRIMER_20K,

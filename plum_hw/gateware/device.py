@@ -119,10 +119,8 @@ class Device(wiring.Component):
             m.submodules[f"cluster_{number}"] = module_instance(CLUSTER_MODULE, cluster)
             memory = router.memories[number]
             # What is far away is taken up before it is worked on.
-            m.d.sync += [
-                memory.read.eq(cluster.memory.read),
-                records.events[number].eq(cluster.events),
-            ]
+            m.d["comb" if config.slow_clock else "sync"] += memory.read.eq(cluster.memory.read)
+            m.d.sync += records.events[number].eq(cluster.events)
             m.d.comb += [
                 cluster.number.eq(number),
                 cluster.phase.eq((1 - number) % config.clusters),

@@ -12,7 +12,7 @@ from cocotb.triggers import ClockCycles, FallingEdge, First
 
 from plum_hw.compiler import compile_network
 from plum_hw.config import ArrayConfig
-from plum_hw.gateware.link.host_port import READ_LATENCY, read_cycles
+from plum_hw.gateware.link.host_port import read_cycles, read_latency
 from plum_hw.golden.machine import Machine
 from plum_hw.ir.random import random_images
 from plum_hw.layouts import (
@@ -138,7 +138,7 @@ async def a_write_a_cycle_and_a_waiting_response(dut) -> None:
     dut.host__request__valid.value = 1
     await FallingEdge(dut.clk)
     dut.host__request__payload.value = int(Space.TABLE) | 8 << 4
-    cycles = read_cycles(bench.config) + 8 + READ_LATENCY
+    cycles = read_cycles(bench.config) + 8 + read_latency(bench.config)
     for wait in range(cycles + 10):
         assert not int(dut.host__request__ready.value)
         assert int(dut.host__response__valid.value) == (wait > cycles), f"after {wait} cycles"

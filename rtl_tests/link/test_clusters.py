@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.conductor import Conductor
 from plum_hw.gateware.link.cluster_router import ClusterRouter
-from plum_hw.gateware.link.host_port import READ_LATENCY, read_cycles
+from plum_hw.gateware.link.host_port import read_cycles, read_latency
 from plum_hw.gateware.records import Records
 from plum_hw.layouts import (
     IDENTITY_BYTES,
@@ -39,7 +39,7 @@ class Memories:
     async def serve(self, context) -> None:
         router = self._router
         addressed = [(0, 0)] * read_cycles(CONFIG)
-        parts = [0] * READ_LATENCY
+        parts = [0] * read_latency(CONFIG)
         while True:
             port = router.memories[0]
             addressed.append((context.get(port.space), context.get(port.address)))
@@ -53,7 +53,7 @@ class Memories:
                     self.words[cluster, Space.TABLE, address] = data
                 place = addressed[-read_cycles(CONFIG)]
                 word = self.words.get((cluster, *place), 0)
-                context.set(memory.read, word >> 8 * parts[-1 - READ_LATENCY] & 255)
+                context.set(memory.read, word >> 8 * parts[-1 - read_latency(CONFIG)] & 255)
             for number, bus in enumerate(router.buses):
                 if context.get(bus.enable):
                     assert CONFIG.bus_of(context.get(bus.group)) == number

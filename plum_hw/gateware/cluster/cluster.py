@@ -76,12 +76,13 @@ class Cluster(wiring.Component):
         m = Module()
         # What comes from outside has had a long way.
         control, memory = self._control, self._memory
-        m.d.sync += control.eq(self.control)
+        arrive = m.d["comb" if config.slow_clock else "sync"]
+        arrive += control.eq(self.control)
         for path, _, value in memory.signature.flatten(memory):
             if path != ("read",):
-                m.d.sync += value.eq(getattr(self.memory, path[0]))
+                arrive += value.eq(getattr(self.memory, path[0]))
         for here, bus in zip(self._buses, self.buses, strict=True):
-            m.d.sync += here.eq(bus)
+            arrive += here.eq(bus)
         sequencer = Sequencer(config)
         walker = Walker(config)
         fetcher = Fetcher(config)

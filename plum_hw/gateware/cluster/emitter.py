@@ -63,7 +63,7 @@ class Emitter(wiring.Component):
         self._config = config
         self._requantizer = Requantizer(config)
         #: Cycles from an entry's last step to its write on the bus.
-        self.WRITE_LATENCY = self._requantizer.LATENCY + 3
+        self.WRITE_LATENCY = self._requantizer.LATENCY + (1 if config.slow_clock else 3)
         super().__init__(
             {
                 "phase": In(config.cluster_bits),
@@ -176,10 +176,12 @@ class Emitter(wiring.Component):
         with m.If(last_step):
             m.d.sync += part.eq(0)
 
-        # Two cycles after a step there are its sums.
+        # Two cycles after a step there are its sums; with a slow clock one cycle, and then there is no
+        # register before the bus either.
+        slow = bool(config.slow_clock)
         is_window = window & (term == 1)
         is_residual = (term != 0) & ~is_window
-        m.d.sync += [
+        m.d["comb" if slow else "sync"] += [
             self.sum_port.group.eq(Mux(layer.reduce, part[part_bits:], entry.source)),
             self.sum_port.bank.eq(
                 Mux(
@@ -190,7 +192,7 @@ class Emitter(wiring.Component):
             ),
         ]
         if config.drain_lanes == 1:
-            m.d.sync += self.sum_port.lane.eq(part)
+            m.d["comb" if slow else "sync"] += self.sum_port.lane.eq(part)
         flags = data.StructLayout(
             {
                 "window": unsigned(1),
@@ -213,8 +215,8 @@ class Emitter(wiring.Component):
             flags_1.part.eq(part),
             flags_1.select.eq(select),
             flags_1.count.eq(entry.count),
-            flags_2.eq(flags_1),
         ]
+        m.d["comb" if slow else "sync"] += flags_2.eq(flags_1)
         m.d.comb += [
             getattr(requantizer, name).eq(flags_2[name])
             for name in ("step", "first", "last", "part", "select", "count")
@@ -246,7 +248,7 @@ class Emitter(wiring.Component):
             write.result.eq(wide),
         ]
         # Entries are at least `parts` cycles apart, so a register may hold one for so long.
-        delay = requantizer.LATENCY + 2
+        delay = requantizer.LATENCY + (1 if slow else 2)
         taken = Signal(delay)  # the entry, so many cycles ago
         m.d.comb += taken[0].eq(last_step)
         m.d.sync += taken[1:].eq(taken[:-1])
@@ -256,9 +258,10 @@ class Emitter(wiring.Component):
                 m.d.sync += delayed.eq(write)
             write = delayed
         for number, bus in enumerate(self.bus):
-            m.d.sync += bus.eq(0)
+            on_bus = m.d["comb" if slow else "sync"]
+            on_bus += bus.eq(0)
             with m.If(requantizer.y_valid & (bus_number(config, write.group) == number)):
-                m.d.sync += [bus.eq(write), bus.data.eq(requantizer.y)]
+                on_bus += [bus.eq(write), bus.data.eq(requantizer.y)]
         return m
 
     def _entries(

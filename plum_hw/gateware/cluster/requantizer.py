@@ -31,7 +31,7 @@ class Requantizer(wiring.Component):
     operand : one for each lane of the group, or that of lane `part`
     part : of the group; in a reduction which two lanes
     factor : for all lanes
-    bias : constant from the first step to a cycle after it
+    bias : constant from the first step to a cycle after it, or two with a slow clock
     select, count : which lanes it is for, as in a scatter entry; with the last step of each part
     shift, out_bits, reduce, wide : of the layer
     y : clamped outputs; with `wide` the low 32 bits of the total; none for `Select.HOLD`
@@ -40,7 +40,7 @@ class Requantizer(wiring.Component):
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
         #: Further stages of the products.
-        self._more = 2 if config.lut_inputs == 4 else 0
+        self._more = 2 if config.lut_inputs == 4 and not config.slow_clock else 0
         self.LATENCY = 7 + self._more
         super().__init__(
             {
@@ -175,7 +175,8 @@ class Requantizer(wiring.Component):
         factor = Signal(signed(config.scale_bits), reset_less=True)
         m.d.sync += factor.eq(self.factor)
         bias: Value = self.bias
-        for _ in range(1 + self._more):
+        # With a slow clock the constants stay as long as they are needed.
+        for _ in range(0 if config.slow_clock else 1 + self._more):
             bias, late = Signal.like(self.bias, reset_less=True), bias
             m.d.sync += bias.eq(late)
         totals = []

@@ -11,10 +11,10 @@ from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import bus_layout, bus_number
 from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.gateware.link.host_port import (
-    READ_LATENCY,
     HostPort,
     MemoryPort,
     read_cycles,
+    read_latency,
 )
 from plum_hw.layouts import RATE_BITS, Space, identity
 
@@ -60,16 +60,20 @@ class ClusterRouter(wiring.Component):
         config = self._config
         m = Module()
         request, response = self.host.request, self.host.response
-        held = Signal.like(request.payload)
-        targets = Signal(config.clusters)
+        held, targets = Signal.like(request.payload), Signal(config.clusters)
+        if config.slow_clock:
+            # The request stays until it is done, and so do the clusters that it is for.
+            held, targets = request.payload, self.targets
         dest = Signal(config.cluster_bits)
         cycles = read_cycles(config)
         wait = Signal(range(cycles + 1))
         # Bytes are asked for one after another, and come later.
-        part, place = Signal(3), Signal(range(8 + READ_LATENCY))
+        latency = read_latency(config)
+        part, place = Signal(3), Signal(range(8 + latency))
         reading = Signal()
         write = Signal()  # of the held word to code or table memories
-        m.d.sync += write.eq(0)
+        if not config.slow_clock:
+            m.d.sync += write.eq(0)
 
         for number, memory in enumerate(self.memories):
             meant = write & targets[number]
@@ -91,16 +95,20 @@ class ClusterRouter(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += request.ready.eq(1)
                 m.d.sync += [dest.eq(0), wait.eq(cycles)]
+                if not config.slow_clock:
+                    m.d.comb += request.ready.eq(1)
                 with m.If(request.valid):
-                    m.d.sync += [held.eq(request.payload), targets.eq(self.targets)]
+                    if not config.slow_clock:
+                        m.d.sync += [held.eq(request.payload), targets.eq(self.targets)]
                     with m.If(~request.payload.write):
                         m.next = "READ"
                     with m.Elif(request.payload.space == Space.ACTIVATION):
                         m.next = "SEND"
                     with m.Else():
-                        m.d.sync += write.eq(1)
+                        m.d["comb" if config.slow_clock else "sync"] += write.eq(1)
+                        if config.slow_clock:
+                            m.d.comb += request.ready.eq(1)
             with m.State("SEND"):
                 m.d.comb += sending.eq(1)
                 m.d.sync += dest.eq(dest + 1)
@@ -108,6 +116,8 @@ class ClusterRouter(wiring.Component):
                     m.next = "LAST"
             with m.State("LAST"):
                 # The word is still on its way to the bus.
+                if config.slow_clock:
+                    m.d.comb += request.ready.eq(1)
                 m.next = "IDLE"
             with m.State("READ"):
                 m.d.comb += reading.eq(1)
@@ -116,13 +126,15 @@ class ClusterRouter(wiring.Component):
                     m.next = "GATHER"
             with m.State("GATHER"):
                 # Of the bytes that are taken in only the last eight stay.
-                byte = self._read(held, targets, (place - READ_LATENCY)[:3])
+                byte = self._read(held, targets, (place - latency)[:3])
                 m.d.sync += [
                     part.eq(part + 1),
                     place.eq(place + 1),
                     response.payload.eq(Cat(response.payload[8:], byte)),
                 ]
-                with m.If(place == 7 + READ_LATENCY):
+                with m.If(place == 7 + latency):
+                    if config.slow_clock:
+                        m.d.comb += request.ready.eq(1)
                     m.d.sync += [part.eq(0), place.eq(0)]
                     m.next = "RESPOND"
             with m.State("RESPOND"):
@@ -134,28 +146,30 @@ class ClusterRouter(wiring.Component):
     def _send(self, m: Module, held: data.View, dest: Signal, enable: Value) -> None:
         """The held word on the bus of its group, two cycles after `enable`. What is silent is held
         in reset, by a register alone, which costs no LUT; so it adds nothing to what the clusters
-        send.
+        send. With a slow clock it is on the bus at once.
         """
         groups = (self._config.groups - 1).bit_length()
         group = Signal(self._config.group_bits)
         to = Signal.like(dest)
         m.d.comb += group.eq(held.address[:groups])
-        m.d.sync += to.eq(dest)
+        slow = bool(self._config.slow_clock)
+        m.d["comb" if slow else "sync"] += to.eq(dest)
         for number, port in enumerate(self.buses):
             silent = Signal(init=1, name=f"silent_{number}")
             bus = Signal(bus_layout(self._config), name=f"bus_{number}", reset_less=True)
-            m.d.sync += silent.eq(~enable | (bus_number(self._config, group) != number))
+            domain = "comb" if slow else "sync"
+            m.d[domain] += silent.eq(~enable | (bus_number(self._config, group) != number))
             m.d.comb += port.eq(bus)
-            m.d.sync += [
+            m.d[domain] += [
                 bus.enable.eq(1),
                 bus.group.eq(group),
                 bus.address.eq(held.address >> groups),
                 bus.dest.eq(to),
             ]
             for lane in range(self._config.group_lanes):
-                m.d.sync += bus.data[lane].eq(held.data.word_select(lane, 8))
+                m.d[domain] += bus.data[lane].eq(held.data.word_select(lane, 8))
             with m.If(silent):
-                m.d.sync += bus.eq(0)
+                m.d[domain] += bus.eq(0)
 
     def _read(self, held: data.View, targets: Signal, part: Value) -> Value:
         """A byte of the word that a read is answered with."""

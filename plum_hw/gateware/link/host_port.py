@@ -29,13 +29,15 @@ MemoryPort = wiring.Signature(
         "write_table": Out(1),
         "fetch": Out(1),  # strobe before activations are read
         "part": Out(3),  # which byte of the word is read
-        # That byte `READ_LATENCY` cycles later, right `read_cycles` after address and `fetch`.
+        # That byte `read_latency` cycles later, right `read_cycles` after address and `fetch`.
         "read": In(8),
     }
 )
 
-#: Cycles from `part` to `read` of a cluster's memories, a register of the device's included.
-READ_LATENCY = 4
+
+def read_latency(config: ArrayConfig) -> int:
+    """Cycles from `part` to `read` of a cluster's memories, a register of the device's included."""
+    return 2 if config.slow_clock else 4
 
 
 def read_cycles(config: ArrayConfig) -> int:
