@@ -18,7 +18,7 @@ _FIRST = 4
 
 class WriteBus(wiring.Component):
     """An OR of all sources: slots have them never send in the same cycle, and who is silent sends
-    zeros. In two stages, four sources first, if `BUS_STAGES` says so.
+    zeros. In as many stages as `BUS_STAGES` says; of two the first takes four sources at a time.
 
     Parameters
     ----------
@@ -48,10 +48,11 @@ class WriteBus(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         sources = [(source.as_value(), source.enable, Const(0)) for source in self.sources]
-        for stage in reversed(range(self.LATENCY)):
+        domain = "sync" if self.LATENCY else "comb"
+        for stage in reversed(range(max(1, self.LATENCY))):
             size = _FIRST if stage else len(sources)
             sources = [
-                _joined(m, sources[at : at + size], f"{stage}_{at}")
+                _joined(m, domain, sources[at : at + size], f"{stage}_{at}")
                 for at in range(0, len(sources), size)
             ]
         m.d.comb += [self.bus.as_value().eq(sources[0][0]), self.collision.eq(sources[0][2])]
@@ -62,8 +63,8 @@ class WriteBus(wiring.Component):
 _Sent = tuple[Value, Value, Value]
 
 
-def _joined(m: Module, sources: Sequence[_Sent], name: str) -> _Sent:
-    """What one of the sources has sent, a cycle later."""
+def _joined(m: Module, domain: str, sources: Sequence[_Sent], name: str) -> _Sent:
+    """What one of the sources has sent, in `domain` sync a cycle later."""
     any_sends: Value = Const(0)
     two_send: Value = Const(0)
     for _, sends, collision in sources:
@@ -71,7 +72,7 @@ def _joined(m: Module, sources: Sequence[_Sent], name: str) -> _Sent:
         any_sends |= sends
     entry = Signal(len(sources[0][0]), name=f"entry_{name}")
     sent, collided = Signal(name=f"sent_{name}"), Signal(name=f"collided_{name}")
-    m.d.sync += [
+    m.d[domain] += [
         entry.eq(reduce(or_, [entry for entry, _, _ in sources])),
         sent.eq(any_sends),
         collided.eq(two_send),

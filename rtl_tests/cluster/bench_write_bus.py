@@ -36,10 +36,10 @@ async def entries(dut, gap: float, collisions: float) -> None:
         for number in range(sources):
             bench.set(**{f"sources__{number}": entry if number in senders else {}})
         await bench.cycle()
+        coming.append((entry, int(len(senders) > 1)))
         expected, collision = coming.pop(0)
         if bench.fault:
             expected = {**expected, "address": expected["address"] ^ 1}
         got = bench.get("bus")
         assert got == expected, f"cycle {bench.cycles}: {got}, expected {expected}"
         assert bench.get("collision") == collision
-        coming.append((entry, int(len(senders) > 1)))

@@ -28,6 +28,7 @@ ARRAYS = {
         reach=7,
         requant_lanes=1,
         drain_lanes=1,
+        slow_clock=1,
         block_sums=1,
         scale_bits=16,
         bias_bits=36,

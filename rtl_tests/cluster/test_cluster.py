@@ -49,6 +49,7 @@ ARRAYS = {
         requant_lanes=1,
         drain_lanes=1,
         one_port_code=1,
+        slow_clock=1,
     ),
     "eight-groups": ArrayConfig(
         name="eight-groups",

@@ -17,7 +17,6 @@ from amaranth.lib.wiring import In, Out
 
 from plum_hw import build as build_module
 from plum_hw.boards import board
-from plum_hw.boards.board import ICE40, Board, Capacity
 from plum_hw.build import DESIGN, BuildReport, PlaceOptions, build
 from plum_hw.config import ArrayConfig, preset
 from plum_hw.errors import BuildError
@@ -26,23 +25,6 @@ from plum_hw.flow.process import run_tool
 from plum_hw.flow.timing import read_report, readable
 from plum_hw.tools import ToolMissing
 
-#: A board that is not built in, as another package would bring it.
-ICEBREAKER = Board(
-    name="icebreaker",
-    title="1BitSquared iCEBreaker",
-    part="iCE40UP5K-SG48",
-    family=ICE40,
-    platform="amaranth_boards.icebreaker:ICEBreakerPlatform",
-    array="tiny",
-    oscillator_hz=12_000_000,
-    clock_hz=18_000_000,
-    baud=1_000_000,
-    # Ref: Lattice FPGA-DS-02008.
-    capacity=Capacity(lut=5_280, ff=5_280, ram=30, dsp=8),
-    reset=("button", 0),
-    leds=(("led_g", 0),),
-    loader="ice40_generic",
-)
 #: What the echo took on each family, and the accelerator, when they were last looked at.
 RECORDED = Path(__file__).with_name("recorded.json")
 #: A whole accelerator that is placed and routed in a minute or two.
@@ -63,7 +45,7 @@ SMALL = ArrayConfig(
 )
 PLL = {
     "ecp5": dataclasses.replace(board("icepi-zero"), clock_hz=75_000_000),
-    "ice40": ICEBREAKER,
+    "ice40": dataclasses.replace(board("icebreaker"), clock_hz=18_000_000, leds=(("led_g", 0),)),
     "gowin": dataclasses.replace(board("tang-nano-9k"), clock_hz=40_500_000),
 }
 

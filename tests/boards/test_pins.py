@@ -89,11 +89,12 @@ def test_a_board_at_another_rate_is_taken_back() -> None:
         assert session.identify().name == "tiny"
 
 
-def test_small_board_classifies_real_images() -> None:
-    item = fast_line("tang-nano-9k")
+@pytest.mark.parametrize(("name", "count"), [("tang-nano-9k", 8), ("icebreaker", 4)])
+def test_small_board_classifies_real_images(name: str, count: int) -> None:
+    item = fast_line(name)
     config = preset(item.array)
     bundle = compile_network(load_network(shipped(f"{item.network}.qnet")), config)
-    images, labels = load_labelled(shipped("fashion-test-500.npz"), None, 8)
+    images, labels = load_labelled(shipped("fashion-test-500.npz"), None, count)
     with VirtualBoard(config, pins=item) as virtual:
         result = run_images(bundle, images, labels, device=virtual.url)
     assert result.equal_to_golden

@@ -60,7 +60,8 @@ class ClusterRouter(wiring.Component):
         config = self._config
         m = Module()
         request, response = self.host.request, self.host.response
-        held, targets = Signal.like(request.payload), Signal(config.clusters)
+        held = Signal.like(request.payload)
+        targets = Signal(config.clusters)
         if config.slow_clock:
             # The request stays until it is done, and so do the clusters that it is for.
             held, targets = request.payload, self.targets
