@@ -60,7 +60,8 @@ class ArrayConfig:
         one lane's, and sums in block RAM take little of it
     one_port_code : 1: code memory is there twice, so that each copy has one port, for reading or
         for writing, as the large memories beside the block RAM of some FPGAs have
-    slow_clock : 1: without registers that only a fast clock needs, for small arrays at some 15 MHz
+    slow_clock : 1: without registers and queues that only a fast clock needs, for arrays with
+        `drain_lanes` 1 at some 15 MHz
 
     Raises
     ------
@@ -160,6 +161,8 @@ class ArrayConfig:
                 f"drain_lanes is {self.drain_lanes}; with requant_lanes {self.requant_lanes} it "
                 "must be 8"
             )
+        if self.slow_clock and self.drain_lanes > 1:
+            raise ConfigError(f"drain_lanes is {self.drain_lanes}; with slow_clock it must be 1")
         if self.one_port_code and self.head_depth:
             raise ConfigError(f"head_depth is {self.head_depth}; with one_port_code it must be 0")
         if 0 < self.layer_counters < 16:

@@ -39,7 +39,7 @@ def QUIET_CYCLES(config: ArrayConfig) -> int:
 
 def LOAD(config: ArrayConfig) -> int:
     """Cycles of a layer before its first possible beat."""
-    return layer_layout(config).words + (9 if config.slow_clock else 10)
+    return layer_layout(config).words + (8 if config.slow_clock else 10)
 
 
 def BEAT_TO_DRAIN(config: ArrayConfig) -> int:

@@ -74,7 +74,7 @@ CELLS: dict[str, Costs] = {
         (r"SB_DFF\w*", Resources(ff=1)),
         (r"SB_RAM40_4K\w*", Resources(ram=1)),
         (r"SB_MAC16", Resources(dsp=1)),
-        (rf"SB_CARRY|SB_IO|SB_GB|SB_PLL40_\w+|SB_SPRAM256KA|{_FREE}", Resources()),
+        (rf"SB_CARRY|SB_IO|SB_GB|SB_GB_IO|SB_PLL40_\w+|SB_SPRAM256KA|{_FREE}", Resources()),
     ),
     # Adders take the place of LUTs, and a LUT RAM that of all in its tile.
     # Ref: Gowin DS117, DS102, UG288.

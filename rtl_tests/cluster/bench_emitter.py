@@ -311,7 +311,9 @@ async def prepare(dut, gap: float) -> tuple[BlockBench, Surroundings, list[int]]
     bench = BlockBench(dut, "emitter", gap)
     around = Surroundings(bench)
     table = [0] * (1 << bench.config.table_addr_bits)
-    ReadOnlyMemory(bench, "table__address", "table__data", table, latency=2)
+    ReadOnlyMemory(
+        bench, "table__address", "table__data", table, latency=1 if bench.config.slow_clock else 2
+    )
     bench.set(start=0, layer_start=0, job={}, layer={})
     clusters = bench.config.clusters
     bench.set(phase=(1 - (clusters - 1)) % clusters)

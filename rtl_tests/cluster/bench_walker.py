@@ -123,7 +123,8 @@ async def walk(bench: BlockBench, layers: list[dict[str, int]]) -> None:
     sink = bench.sink("o")
     codec = Codec(segment_job_layout(config))
     code = [0] * (1 << config.code_addr_bits)
-    ReadOnlyMemory(bench, "address", "word", code, latency=1)
+    enable = "enable" if config.slow_clock else None
+    ReadOnlyMemory(bench, "address", "word", code, latency=1, enable=enable)
     layout = segment_layout(config)
     bench.set(start=0, clear=0)
     await bench.reset()

@@ -8,7 +8,7 @@ import os
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, RisingEdge, with_timeout
+from cocotb.triggers import FallingEdge, RisingEdge, Timer, with_timeout
 
 from plum_host.bundle import Bundle
 from plum_host.steps import Turn, turns
@@ -50,7 +50,8 @@ class Bench:
         dut.targets.value = targets
         dut.host__request__payload.value = int(space) | write << 3 | address << 4 | data << 20
         dut.host__request__valid.value = 1
-        # `ready` is stable at the falling edge before the rising edge that takes the request.
+        # `ready` may depend on the request, and is stable before the rising edge that takes it.
+        await Timer(1, "ns")
         while not int(dut.host__request__ready.value):
             await FallingEdge(dut.clk)
         await FallingEdge(dut.clk)

@@ -126,8 +126,9 @@ class Cluster(wiring.Component):
 
         # From the lanes to the write buses.
         table = self._table(m, emitter)
+        # With a slow clock the emitter has this register, so that it may keep an entry there.
         table_word = Signal(WORD_BITS)
-        m.d.sync += table_word.eq(table.data)
+        m.d["comb" if config.slow_clock else "sync"] += table_word.eq(table.data)
         m.d.comb += [
             drain.snapshot.eq(lanes.snapshot),
             drain.start.eq(lanes.drain),
@@ -198,6 +199,7 @@ class Cluster(wiring.Component):
         read = memory.read_port(transparent_for=())
         host = self._memory
         address = Mux(walker.quiet, host.address, walker.address)
+        enable = walker.quiet | walker.enable if self._config.slow_clock else None
         m.d.comb += [
             write.data.eq(host.data),
             write.en.eq(host.write_code),
@@ -210,6 +212,8 @@ class Cluster(wiring.Component):
                 other.addr.eq(address),
                 write.addr.eq(other.addr),
             ]
+            if enable is not None:
+                m.d.comb += other.en.eq(enable)
             return read.data, other.data, other.data
         # The fetcher enables the port when nothing runs, too.
         m.d.comb += [
@@ -224,7 +228,11 @@ class Cluster(wiring.Component):
             copy.en.eq(host.write_code & ~host.address[len(copy.addr) : len(write.addr)].any()),
             head.addr.eq(address),
         ]
-        m.d.sync += word.eq(head.data)
+        if enable is None:
+            m.d.sync += word.eq(head.data)
+        else:
+            with m.If(enable):
+                m.d.sync += word.eq(head.data)
         return read.data, word, read.data
 
     def _two_codes(self, m: Module, walker: Walker, fetcher: Fetcher) -> tuple[Value, Value, Value]:
@@ -239,10 +247,11 @@ class Cluster(wiring.Component):
             init=[],
             attrs=ONE_PORT,
         )
+        keeps = walker.quiet | walker.enable if config.slow_clock else Const(1)
         words = []
         for each, running, address, enable in (
             (masks, self._control.busy, fetcher.address, fetcher.enable),
-            (memory, ~walker.quiet, walker.address, Const(1)),
+            (memory, ~walker.quiet, walker.address, keeps),
         ):
             read, write = each.read_port(transparent_for=()), each.write_port()
             m.d.comb += [

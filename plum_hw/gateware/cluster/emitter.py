@@ -1,6 +1,8 @@
 """The emitter: from the sums of a filter to activations, or a result, on the write buses."""
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
@@ -105,11 +107,16 @@ class Emitter(wiring.Component):
         m.d.sync += window.eq(layer.window_segments != 0)
 
         # The table: four words of constants, then entries as far ahead as there is room for them.
-        tokens = Signal(requant_layout(config).words + _TABLE_LATENCY)  # the word that is asked for
-        asking = tokens[:-_TABLE_LATENCY]
+        words = requant_layout(config).words
+        tokens = Signal(words + _TABLE_LATENCY + config.slow_clock)  # the word that is asked for
+        asking, arriving_last = tokens[:words], tokens[words + _TABLE_LATENCY - 1]
         m.d.sync += tokens.eq(Cat(take, tokens))
         pop = Signal()
-        entry, slots, entry_valid, ask = self._entries(m, pop, take, asking.any())
+        table_word = self.table.data
+        if config.slow_clock:
+            table_word, entry, slots, entry_valid, ask = self._kept_entry(m, pop, take, tokens)
+        else:
+            entry, slots, entry_valid, ask = self._entries(m, pop, take, asking.any())
 
         # `cursor` is the address of the entry in progress, `first_entry` that of the list's first.
         cursor, first_entry = Signal(config.table_addr_bits), Signal(config.table_addr_bits)
@@ -134,14 +141,14 @@ class Emitter(wiring.Component):
         constants = Signal(32 * len(asking))
         for number in range(len(asking)):
             with m.If(tokens[_TABLE_LATENCY + number]):
-                m.d.sync += constants.word_select(number, 32).eq(self.table.data)
+                m.d.sync += constants.word_select(number, 32).eq(table_word)
         constants_layout = struct_of(requant_layout(config))
         values = data.View(constants_layout, constants[: constants_layout.size])
         arriving = data.View(
-            constants_layout, Cat(constants[:-32], self.table.data)[: constants_layout.size]
+            constants_layout, Cat(constants[:-32], table_word)[: constants_layout.size]
         )
         base = Signal(self.bus[0].address.shape())
-        with m.If(tokens[-1]):
+        with m.If(arriving_last):
             m.d.sync += base.eq(layer.out_base + arriving.channel)
 
         # Steps of an entry: one for each term, for each part of the group or, in a reduction, for
@@ -176,8 +183,8 @@ class Emitter(wiring.Component):
         with m.If(last_step):
             m.d.sync += part.eq(0)
 
-        # Two cycles after a step there are its sums; with a slow clock one cycle, and then there is no
-        # register before the bus either.
+        # Two cycles after a step there are its sums; with a slow clock one cycle, and then there is
+        # no register before the bus either.
         slow = bool(config.slow_clock)
         is_window = window & (term == 1)
         is_residual = (term != 0) & ~is_window
@@ -270,7 +277,6 @@ class Emitter(wiring.Component):
         """The list's entries in their order: the first one, its buses that are free, whether it is
         there, and a strobe that asks the table for one more, not while `hold`.
         """
-        layer = self.layer
         # An entry is asked for four cycles before its first step at the earliest, so four that are
         # read ahead keep up an entry a cycle, and two keep up one in four cycles.
         ahead = 4 if self._config.group_parts < 4 else 2
@@ -286,23 +292,59 @@ class Emitter(wiring.Component):
             # What was read beyond the end of the list is dropped.
             m.d.sync += [taken.eq(0), *[count.eq(0) for count in asked]]
 
-        # Beside an entry: the bus that it waits for, unless it writes nothing.
-        scatter, buses = struct_of(scatter_layout(self._config)), self._config.write_buses
-        layout = data.StructLayout({"entry": scatter, "holds": 1, "buses": buses})
+        layout, waits = self._waits(self.table.data)
         m.submodules.entries = memory = Memory(shape=unsigned(layout.size), depth=ahead, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
         new, first = Signal(layout), data.View(layout, read.data)
-        number = bus_number(self._config, Mux(layer.reduce & layer.wide, 0, new.entry.target))
         m.d.comb += [
-            new.entry.eq(data.View(scatter, self.table.data[: scatter.size])),
-            new.holds.eq(~layer.reduce & (new.entry.select == Select.HOLD)),
-            new.buses.eq(Cat(number == bus for bus in range(buses))),
+            *waits(new),
             write.en.eq(asked[-1] != asked[-2]),
             write.addr.eq(asked[-1]),
             write.data.eq(new),
             read.addr.eq(taken),
         ]
         return first.entry, Cat(first.holds, first.buses & self._free(m)), asked[-1] != taken, ask
+
+    def _kept_entry(
+        self, m: Module, pop: Signal, take: Signal, tokens: Signal
+    ) -> tuple[Value, data.View, Value, Signal, Value]:
+        """The table's word, a cycle after the memory's, and what `_entries` gives.
+
+        Entries are so far apart that one may stay in the word's register, the next one in the
+        memory's; nothing is read ahead.
+        """
+        words = requant_layout(self._config).words
+        word, valid = Signal(32), Signal()
+        with m.If(tokens.any() & ~tokens[-1] | pop):
+            m.d.sync += word.eq(self.table.data)
+        with m.If(take):
+            m.d.sync += valid.eq(0)
+        with m.Elif(tokens[-1]):
+            m.d.sync += valid.eq(1)
+        layout, waits = self._waits(word)
+        entry = Signal(layout)
+        m.d.comb += waits(entry)
+        # Beside the first entry the next one is asked for.
+        ask = (pop & ~take) | tokens[words]
+        return word, entry.entry, Cat(entry.holds, entry.buses & self._free(m)), valid, ask
+
+    def _waits(self, word: Value) -> tuple[data.StructLayout, Callable[[data.View], list[Any]]]:
+        """Layout of an entry with what it waits for, and how to make one from the table's word: the
+        bus that it waits for, unless it writes nothing.
+        """
+        config, layer = self._config, self.layer
+        scatter, buses = struct_of(scatter_layout(config)), config.write_buses
+        layout = data.StructLayout({"entry": scatter, "holds": 1, "buses": buses})
+
+        def made(new: data.View) -> list[Any]:
+            number = bus_number(config, Mux(layer.reduce & layer.wide, 0, new.entry.target))
+            return [
+                new.entry.eq(data.View(scatter, word[: scatter.size])),
+                new.holds.eq(~layer.reduce & (new.entry.select == Select.HOLD)),
+                new.buses.eq(Cat(number == bus for bus in range(buses))),
+            ]
+
+        return layout, made
 
     def _free(self, m: Module) -> Signal:
         """Which buses are free for this cluster's entries."""

@@ -72,7 +72,9 @@ def sum_port(config: ArrayConfig) -> wiring.Signature:
 
 
 def table_port(config: ArrayConfig) -> wiring.Signature:
-    """Reading table memory: `data` holds what was addressed two cycles before."""
+    """Reading table memory: `data` holds what was addressed two cycles before, or one with a slow
+    clock.
+    """
     return wiring.Signature({"address": Out(config.table_addr_bits), "data": In(32)})
 
 

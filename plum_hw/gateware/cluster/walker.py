@@ -17,7 +17,8 @@ _DEPTH = 4
 class Walker(wiring.Component):
     """Walks a layer: for each vector, for each pass, for each segment; a segment a cycle.
 
-    The loops run ahead of the lanes as far as the queue allows. The banks of filters alternate from
+    The loops run ahead of the lanes as far as the queue allows. With a slow clock there is none: a
+    segment stays in the memory's register until it is taken. The banks of filters alternate from
     pass to pass, those of window sums from vector to vector; see docs/architecture.md.
 
     Parameters
@@ -31,14 +32,15 @@ class Walker(wiring.Component):
     start : strobe, for a layer with passes
     o : segments
     address, word : code memory; `word` is what was addressed in the cycle before
+    enable : with a slow clock only, code memory keeps its word without it
     quiet : all segments of the layer have been handed on
     """
 
-    #: Cycles from `start` to the first segment at the output.
-    LATENCY = 3
-
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
+        self._slow = bool(config.slow_clock)
+        #: Cycles from `start` to the first segment at the output.
+        self.LATENCY = 2 if self._slow else 3
         super().__init__(
             {
                 "layer": In(struct_of(layer_layout(config))),
@@ -48,6 +50,7 @@ class Walker(wiring.Component):
                 "address": Out(config.program_addr_bits),
                 "word": In(32),
                 "quiet": Out(1),
+                **({"enable": Out(1)} if self._slow else {}),
             }
         )
 
@@ -56,24 +59,34 @@ class Walker(wiring.Component):
         layer = self.layer
         m = Module()
         layout = segment_job_layout(config)
-        m.submodules.queue = queue = Memory(shape=unsigned(layout.size), depth=_DEPTH, init=[])
-        write, read = queue.write_port(), queue.read_port(domain="comb")
-
-        # Segments asked for, arrived and taken.
-        counts = range(2 * _DEPTH)
-        asked, arrived, taken = Signal(counts), Signal(counts), Signal(counts)
-        # Room is found a cycle late, which `_DEPTH` makes up for.
-        active, room, step = Signal(), Signal(), Signal()
-        m.d.comb += [
-            step.eq(active & room),
-            self.o.valid.eq(arrived != taken),
-        ]
-        m.d.sync += [
-            asked.eq(asked + step),
-            room.eq((asked + step)[: len(asked)] ^ taken != _DEPTH),
-            arrived.eq(asked),
-            taken.eq(taken + (self.o.valid & self.o.ready)),
-        ]
+        # `step` asks for a segment.
+        if self._slow:
+            active, arrived, step = Signal(), Signal(), Signal()
+            m.d.comb += [
+                step.eq(active & (~arrived | self.o.ready)),
+                self.enable.eq(step),
+                self.o.valid.eq(arrived),
+            ]
+            with m.If(~arrived | self.o.ready):
+                m.d.sync += arrived.eq(active)
+        else:
+            m.submodules.queue = queue = Memory(shape=unsigned(layout.size), depth=_DEPTH, init=[])
+            write, read = queue.write_port(), queue.read_port(domain="comb")
+            # Segments asked for, arrived and taken.
+            counts = range(2 * _DEPTH)
+            asked, arrived, taken = Signal(counts), Signal(counts), Signal(counts)
+            # Room is found a cycle late, which `_DEPTH` makes up for.
+            active, room, step = Signal(), Signal(), Signal()
+            m.d.comb += [
+                step.eq(active & room),
+                self.o.valid.eq(arrived != taken),
+            ]
+            m.d.sync += [
+                asked.eq(asked + step),
+                room.eq((asked + step)[: len(asked)] ^ taken != _DEPTH),
+                arrived.eq(asked),
+                taken.eq(taken + (self.o.valid & self.o.ready)),
+            ]
 
         # Segments, whose number may change from pass to pass, are counted down; the others from one
         # up, which takes less.
@@ -165,7 +178,7 @@ class Walker(wiring.Component):
         window_1, restart, vector_1, odd_1 = Signal(), Signal(), Signal(), Signal()
         number_1 = Signal.like(number)
         m.d.comb += advance.eq(number & layer.filter_step.replicate(len(number)))
-        m.d.sync += [
+        beside = [
             bank_1.eq(bank),
             last.eq(last_pass & last_segment),
             source.eq(window + advance),
@@ -176,6 +189,11 @@ class Walker(wiring.Component):
             odd_1.eq(layer.odd & last_pass),
             number_1.eq(number),
         ]
+        if self._slow:
+            with m.If(step):
+                m.d.sync += beside
+        else:
+            m.d.sync += beside
         segment = data.View(
             struct_of(segment_layout(config)), self.word[: segment_layout(config).bits]
         )
@@ -210,6 +228,9 @@ class Walker(wiring.Component):
             m.d.comb += job.drain_job.bank.eq(Cat(window_bank, SIDE_BANK >> 1))
         with m.Elif(segment.residual):
             m.d.comb += job.drain_job.bank.eq(Cat(residual_bank, SIDE_BANK >> 1))
+        if self._slow:
+            m.d.comb += [self.o.payload.eq(job), self.quiet.eq(~(active | arrived))]
+            return m
         m.d.comb += [
             write.en.eq(asked != arrived),
             write.addr.eq(arrived),
