@@ -35,6 +35,7 @@ def test_presets_are_whole(name):
         ({"requant_lanes": 3}, ["requant_lanes is 3", "8, 4, 2 or 1"]),
         ({"drain_lanes": 4}, ["drain_lanes is 4", "8 or 1"]),
         ({"drain_lanes": 1}, ["drain_lanes is 1", "requant_lanes 8"]),
+        ({"slow_clock": 1}, ["drain_lanes is 8", "slow_clock"]),
         ({"one_port_code": 1, "head_depth": 64}, ["head_depth is 64", "one_port_code"]),
         ({"mask_bits": 12}, ["mask_bits is 12", "8, 16, 24 or 32"]),
         ({"act_depth": True}, ["act_depth is True", "integer"]),
@@ -63,10 +64,11 @@ def test_the_digest_knows_every_knob_but_the_name():
         {"head_depth": 64},
         {"requant_lanes": 1, "drain_lanes": 1},
         {"one_port_code": 1},
+        {"requant_lanes": 1, "drain_lanes": 1, "slow_clock": 1},
     ]
     for knobs in others:
         digests.add(dataclasses.replace(config, **knobs).digest)
-    assert len(digests) == 9
+    assert len(digests) == 10
 
 
 def test_later_knobs_leave_earlier_digests_alone():
