@@ -86,12 +86,20 @@ endmodule
 
 // Simple input or output, as PIN_TYPE says. Ref: Lattice FPGA-TN-02026 (iCE40 technology library).
 module SB_IO #(parameter [5:0] PIN_TYPE = 0, parameter PULLUP = 0, parameter IO_STANDARD = "") (
-  inout PACKAGE_PIN, input D_OUT_0, output D_IN_0
+  inout PACKAGE_PIN, input D_OUT_0, input OUTPUT_ENABLE, output D_IN_0
 );
   generate
     if (PIN_TYPE[5:2] == 4'b0110) assign PACKAGE_PIN = D_OUT_0;
+    if (PIN_TYPE[5:2] == 4'b1010) assign PACKAGE_PIN = OUTPUT_ENABLE ? D_OUT_0 : 1'bz;
   endgenerate
   assign D_IN_0 = PACKAGE_PIN;
+endmodule
+
+// An input to the clock network.
+module SB_GB_IO #(parameter [5:0] PIN_TYPE = 0, parameter IO_STANDARD = "") (
+  input PACKAGE_PIN, output GLOBAL_BUFFER_OUTPUT
+);
+  assign GLOBAL_BUFFER_OUTPUT = PACKAGE_PIN;
 endmodule
 
 // The 7 series: end of configuration, and the clock buffer that waits for it.

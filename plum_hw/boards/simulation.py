@@ -57,7 +57,9 @@ module {name}(
     else begin bits <= {{line_out, bits[7:1]}}; got <= got + 1; count <= {divisor} - 1; end
   end
 
-  wire light;
+  wire light, oscillator, released;
+  assign oscillator = clk;
+  assign released = {released};
   assign busy = {light} | (left != 0) | (got != 0) | (count >= 0);
   assign idle = ~busy;
   plum board({pins});
@@ -70,7 +72,9 @@ module {name}(
   input clk, input rst, input mii_clk, input mii_rx_dv, input [3:0] mii_rx_data,
   output mii_tx_en, output [3:0] mii_tx_data, output busy, output idle
 );
-  wire light;
+  wire light, oscillator, released;
+  assign oscillator = clk;
+  assign released = {released};
   assign busy = {light};
   assign idle = ~busy;
   plum board({pins});
@@ -88,7 +92,8 @@ def simulation_verilog(board: Board, config: ArrayConfig, name: str) -> str:
     tops = ("plum.v", "plum.debug.v")
     texts = [text for file, text in files.items() if file.endswith(".v") and file not in tops]
     texts += [files["plum.debug.v"], MODELS.read_text()]
-    pins = {f"{platform.default_clk}_0__io": "clk"}
+    # Wires of their own: some families' pins go both ways.
+    pins = {f"{platform.default_clk}_0__io": "oscillator"}
     if board.ethernet is None or board.mii is None:
         wrapper = _WRAPPER
         pins |= {"uart_0__rx__io": "line_in", "uart_0__tx__io": "line_out"}
@@ -98,9 +103,11 @@ def simulation_verilog(board: Board, config: ArrayConfig, name: str) -> str:
     if board.leds:
         lamp, number = board.leds[0]
         pins[f"{lamp}_{number}__io"] = "light"
+    released = "1'b0"
     if board.reset is not None:
         button, number = board.reset
-        pins[f"{button}_{number}__io"] = f"1'b{int(_inverted(platform, button, number))}"
+        pins[f"{button}_{number}__io"] = "released"
+        released = f"1'b{int(_inverted(platform, button, number))}"
     lit = "1'b0"
     if board.leds:
         lit = "~light" if _inverted(platform, *board.leds[0]) else "light"
@@ -108,6 +115,7 @@ def simulation_verilog(board: Board, config: ArrayConfig, name: str) -> str:
         name=name,
         divisor=round(board.clock_hz / board.baud),
         light=lit,
+        released=released,
         pins=", ".join(f".{pin}({wire})" for pin, wire in pins.items()),
     )
     return "\n".join([*texts, text])
