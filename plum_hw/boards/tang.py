@@ -32,7 +32,7 @@ TANG_PRIMER_20K = Board(
     platform="amaranth_boards.tang_primer_20k:TangPrimer20kDockPlatform",
     array="tang-primer-20k",
     oscillator_hz=27_000_000,
-    clock_hz=27_000_000,
+    clock_hz=72_000_000,
     baud=1_000_000,
     # Ref: Gowin DS102, product resources of the GW2A-18.
     capacity=Capacity(lut=20_736, ff=15_552, ram=46, dsp=48),
