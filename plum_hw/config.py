@@ -397,13 +397,13 @@ PRESETS: dict[str, ArrayConfig] = {
         # three of the four SPRAMs.
         ArrayConfig(
             name="icebreaker",
-            lanes=8,
-            act_depth=1024,
+            lanes=16,
+            act_depth=512,
             code_depth=8192,
             mask_bits=8,
             table_depth=512,
             reach=1,
-            acc_bits=13,
+            acc_bits=15,
             sum_bits=20,
             result_depth=16,
             layer_counters=0,

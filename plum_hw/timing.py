@@ -39,13 +39,15 @@ def QUIET_CYCLES(config: ArrayConfig) -> int:
 
 def LOAD(config: ArrayConfig) -> int:
     """Cycles of a layer before its first possible beat."""
-    return layer_layout(config).words + (8 if config.slow_clock else 10)
+    return layer_layout(config).words + (7 if config.slow_clock else 10)
 
 
 def BEAT_TO_DRAIN(config: ArrayConfig) -> int:
     """Cycles from a beat's issue to the start of its drain: decoder and lanes, and the lanes'
-    snapshot, which a drain of one lane a cycle makes itself.
+    snapshot, which a drain of one lane a cycle makes itself; one cycle less with a slow clock.
     """
+    if config.slow_clock:
+        return 4
     return 6 if config.drain_lanes > 1 else 5
 
 

@@ -44,7 +44,7 @@ class Records(wiring.Component):
     layer_done, layer_index, layer_cycles : strobe for a layer's counter
     results : number of results of the run, which is at most the memory's depth in a right program
     address : word that the host reads
-    result, counter : what was addressed two cycles before
+    result, counter : what was addressed two cycles before at the latest
     """
 
     def __init__(self, config: ArrayConfig) -> None:
@@ -98,7 +98,7 @@ class Records(wiring.Component):
             write.en.eq(self.finish | is_result),
             read.addr.eq(self.address),
         ]
-        m.d.sync += self.result.eq(read.data)
+        m.d["comb" if self._config.slow_clock else "sync"] += self.result.eq(read.data)
         with m.If(self.start):
             m.d.sync += self.results.eq(0)
         with m.Elif(is_result):

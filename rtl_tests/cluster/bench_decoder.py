@@ -126,7 +126,7 @@ def schedule(config, layer, words: list[dict[str, Any]], offered: list[int], fin
             start = word["start"] if number == 0 else Start.KEEP
             beats.append(
                 (
-                    now + 2,
+                    now + (1 if config.slow_clock else 2),
                     address,
                     start,
                     word["drain_job"] if last and word["drain"] else None,

@@ -133,7 +133,7 @@ async def requantize(
         while bench.chance(bench.gap):
             await bench.cycle()
         if values["reduce"]:
-            await bench.settle(2)
+            await bench.settle(3 if bench.config.slow_clock else 2)
     if bench.fault:
         expected[0] = (expected[0][0] + 1, expected[0][1])
     await bench.settle(bench.block.LATENCY + 1)

@@ -16,7 +16,7 @@ class Decoder(wiring.Component):
     `drain_cycles` have passed since the last such beat, where its drain opens a bank until no
     unfinished emission reads that bank, and where it begins an emission while two are unfinished;
     nothing else ever waits, so that all later stages have a fixed latency. An issued beat is at the
-    output two cycles later.
+    output `LATENCY` cycles later.
 
     An emission is unfinished from the cycle after its beat to the one with `finished`.
 
@@ -36,11 +36,10 @@ class Decoder(wiring.Component):
     quiet : nothing is being decoded, no emission is unfinished
     """
 
-    #: Cycles from the issue of a beat to the output.
-    LATENCY = 2
-
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
+        #: Cycles from the issue of a beat to the output.
+        self.LATENCY = 1 if config.slow_clock else 2
         super().__init__(
             {
                 "window": In(1),
@@ -98,7 +97,7 @@ class Decoder(wiring.Component):
         with m.If(self.i.ready):
             m.d.sync += [valid.eq(self.i.valid), word.eq(self.i.payload)]
 
-        # A cycle to number the bit, one to make it an address.
+        # A cycle to number the bit, one to make it an address unless the clock is slow.
         number = Signal(range(MASK_BYTE))
         byte = Signal.like(word.byte)
         base = Signal(config.act_addr_bits)
@@ -120,6 +119,8 @@ class Decoder(wiring.Component):
             beat.drain_job.eq(word.drain_job),
             beat.emit.eq(issue & word.emit & last),
             beat.emit_job.eq(word.emit_job),
+        ]
+        m.d["comb" if config.slow_clock else "sync"] += [
             self.address.eq(base + Cat(number, byte)),
             self.beat.eq(beat),
         ]

@@ -23,7 +23,8 @@ class Fetcher(wiring.Component):
     a residual is no mask but goes into its address.
 
     Words move in lock-step through three stages (code memory, a register behind it, the word whose
-    bytes go out), each time the last byte of a word is taken. So their supply never runs dry.
+    bytes go out), each time the last byte of a word is taken. So their supply never runs dry. With a
+    slow clock there is no register behind the memory's own.
 
     Parameters
     ----------
@@ -39,11 +40,10 @@ class Fetcher(wiring.Component):
     quiet : no word is on its way
     """
 
-    #: Cycles from a segment at the input to its first byte at the output.
-    LATENCY = 4
-
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
+        #: Cycles from a segment at the input to its first byte at the output.
+        self.LATENCY = 3 if config.slow_clock else 4
         super().__init__(
             {
                 "weight_ptr": In(config.code_addr_bits),
@@ -59,10 +59,10 @@ class Fetcher(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         config = self._config
         m = Module()
-        valid = Signal(4)  # of the segment, then of a word in each stage
+        valid = Signal(self.LATENCY)  # of the segment, then of a word in each stage
         move, more = Signal(), Signal()
         m.d.comb += [
-            move.eq(~valid[3] | (self.o.ready & ~more)),
+            move.eq(~valid[-1] | (self.o.ready & ~more)),
             self.enable.eq(move),
             self.quiet.eq(~valid.any()),
         ]
@@ -80,11 +80,13 @@ class Fetcher(wiring.Component):
                 in_memory.first.eq(first),
                 in_memory.last.eq(last),
                 in_memory.segment.eq(segment),
-                behind.eq(in_memory),
-                word.eq(self.word),
             ]
+            if not config.slow_clock:
+                m.d.sync += [behind.eq(in_memory), word.eq(self.word)]
+        if config.slow_clock:
+            m.d.comb += [behind.eq(in_memory), word.eq(self.word)]
         self._bytes(m, move, more, behind, word)
-        m.d.comb += self.o.valid.eq(valid[3])
+        m.d.comb += self.o.valid.eq(valid[-1])
         return m
 
     def _walk(self, m: Module, valid: Signal, move: Signal) -> tuple[data.View, Signal, Signal]:

@@ -117,17 +117,28 @@ class Requantizer(wiring.Component):
                     m.d.sync += kept.eq(0)
         lanes = list(zip([*held, *low], [*[Const(0)] * len(held), *zero], strict=True))
         word = Signal(WORD_BITS, reset_less=True)
-        m.d.sync += word.eq(totals[0])
-        with m.If(~self.wide):
-            m.d.sync += word.eq(0)
+        choice: Value = select
+        if config.slow_clock:
+            # The total stays until the word is there, in place of what HOLD does not give.
+            m.d.comb += word.eq(totals[0])
+            choice = select | self.wide.replicate(2)
+        else:
+            m.d.sync += word.eq(totals[0])
+            with m.If(~self.wide):
+                m.d.sync += word.eq(0)
         for lane in range(config.group_lanes):
             sources = [
                 lanes[place] for place in (config.group_lanes + lane, 2 * lane, 2 * lane + 1)
             ]
             y = Signal(config.act_bits, name=f"y_{lane}", reset_less=True)
             part = word[lane * len(y) :][: len(y)]
-            m.d.sync += y.eq(mux_tree(select, [value for value, _ in sources]) | part)
-            with m.If(mux_tree(select, [zero for _, zero in sources])):
+            values, zeros = ([source[place] for source in sources] for place in range(2))
+            if config.slow_clock:
+                m.d.sync += y.eq(mux_tree(choice, [*values, part]))
+                zeros.append(Const(0))
+            else:
+                m.d.sync += y.eq(mux_tree(choice, values) | part)
+            with m.If(mux_tree(choice, zeros)):
                 m.d.sync += y.eq(0)
             m.d.comb += self.y[lane].eq(y)
         m.d.sync += self.y_valid.eq(ends & (select != Select.HOLD))

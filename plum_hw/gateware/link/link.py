@@ -57,19 +57,24 @@ class Link(wiring.Component):
         m.submodules.queue = queue = RequestQueue(self._config.queue_bytes)
         reset = ResetInserter(queue.reset)
         executor, sender, encoder = CommandExecutor(self._config), PacketSender(), CobsEncoder()
-        # Logic would be deep from one block to the next.
-        asked, answered = StreamRegister(Symbol), StreamRegister(Symbol)
-        m.submodules.asked, m.submodules.answered = reset(asked), reset(answered)
+        if not self._config.slow_clock:
+            # Logic would be deep from one block to the next.
+            asked, answered = StreamRegister(Symbol), StreamRegister(Symbol)
+            m.submodules.asked, m.submodules.answered = reset(asked), reset(answered)
         m.submodules.executor = reset(executor)
         m.submodules.sender = reset(sender)
         m.submodules.encoder = reset(encoder)
 
         connect(m, flipped(self.rx), decoder.i)
         connect(m, decoder.o, queue.i)
-        connect(m, queue.o, asked.i)
-        connect(m, asked.o, executor.i)
-        connect(m, executor.o, answered.i)
-        connect(m, answered.o, sender.i)
+        if self._config.slow_clock:
+            connect(m, queue.o, executor.i)
+            connect(m, executor.o, sender.i)
+        else:
+            connect(m, queue.o, asked.i)
+            connect(m, asked.o, executor.i)
+            connect(m, executor.o, answered.i)
+            connect(m, answered.o, sender.i)
         connect(m, sender.o, encoder.i)
         connect(m, encoder.o, flipped(self.tx))
         connect(m, executor.host, flipped(self.host))
