@@ -61,7 +61,7 @@ class ArrayConfig:
     one_port_code : 1: code memory is there twice, so that each copy has one port, for reading or
         for writing, as the large memories beside the block RAM of some FPGAs have
     slow_clock : 1: without registers and queues that only a fast clock needs, for arrays with
-        `drain_lanes` 1 at some 15 MHz
+        `drain_lanes` 1 (some 20 MHz on an iCE40 UltraPlus)
 
     Raises
     ------

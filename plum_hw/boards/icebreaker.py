@@ -1,4 +1,4 @@
-"""1BitSquared iCEBreaker: 12 MHz oscillator, FTDI serial link."""
+"""1BitSquared iCEBreaker: 12 MHz oscillator, PLL, FTDI serial link."""
 
 from plum_hw.boards.board import ICE40, Board, Capacity
 
@@ -11,8 +11,8 @@ ICEBREAKER = Board(
     array="icebreaker",
     network="fashion-small",
     oscillator_hz=12_000_000,
-    clock_hz=12_000_000,
-    # A twelfth of the clock, which the FTDI chip makes exactly.
+    clock_hz=21_000_000,
+    # A divisor of the clock, which the FTDI chip makes exactly.
     baud=1_000_000,
     # Ref: Lattice FPGA-DS-02008, product family features.
     capacity=Capacity(lut=5_280, ff=5_280, ram=30, dsp=8),

@@ -23,8 +23,8 @@ class Fetcher(wiring.Component):
     a residual is no mask but goes into its address.
 
     Words move in lock-step through three stages (code memory, a register behind it, the word whose
-    bytes go out), each time the last byte of a word is taken. So their supply never runs dry. With a
-    slow clock there is no register behind the memory's own.
+    bytes go out), each time the last byte of a word is taken. So their supply never runs dry. The
+    register in between is left out with a slow clock.
 
     Parameters
     ----------
