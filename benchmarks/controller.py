@@ -9,6 +9,7 @@ are those of open synthesis.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def write_page(text: str, pairs: list[dict[str, Any]]) -> str:
 def record(name: str, array: str, options: PlaceOptions) -> None:
     """Build a board without and with a controller, and store both reports."""
     board = find_board(name)
+    board = dataclasses.replace(board, clock_hz=board.clock_of(soc=True))
     config = preset(array or board.preset_name(soc=True))
     pair = {}
     for kind, soc in (("without", None), ("with", App.STANDALONE)):

@@ -363,8 +363,8 @@ def build_command(
         target = dataclasses.replace(target, ethernet=network)
     elif (ip, mac, udp_port) != (NetworkConfig.ip, NetworkConfig.mac, NetworkConfig.port):
         raise ConfigError("--ip, --mac and --udp-port are those of --link ethernet: give that too")
-    if clock is not None:
-        target = dataclasses.replace(target, clock_hz=round(clock * 1e6))
+    clock_hz = target.clock_of(soc=soc) if clock is None else round(clock * 1e6)
+    target = dataclasses.replace(target, clock_hz=clock_hz)
     config = preset(array or target.preset_name(soc=soc))
     folder = out or Path("build") / target.name
     if folder.exists() and not folder.is_dir():

@@ -101,6 +101,7 @@ class Board:
     soc_array : the same with a controller beside the array; `array` where it leaves room for that
     oscillator_hz : frequency of the platform's default clock
     clock_hz : frequency of the array; a PLL makes it where it is not the oscillator's
+    soc_clock_hz : the same with a controller beside the array; 0: `clock_hz`
     baud : rate of the serial link
     capacity : of the part. Ref: the vendor's family overview
     network : the demo network that its array is meant for
@@ -128,6 +129,7 @@ class Board:
     capacity: Capacity
     loader: str
     soc_array: str = ""
+    soc_clock_hz: int = 0
     network: str = "fashion"
     reset: tuple[str, int] | None = None
     leds: tuple[tuple[str, int], ...] = (("led", 0), ("led", 1), ("led", 2))
@@ -142,6 +144,10 @@ class Board:
     def preset_name(self, *, soc: bool) -> str:
         """The array preset that is built unless the user names another; ``soc``: --soc."""
         return (soc and self.soc_array) or self.array
+
+    def clock_of(self, *, soc: bool) -> int:
+        """Frequency of the array in Hz unless the user gives another; ``soc``: --soc."""
+        return (soc and self.soc_clock_hz) or self.clock_hz
 
     def make_platform(self) -> Any:
         """An instance of the Amaranth platform (imports amaranth-boards)."""

@@ -12,6 +12,7 @@ ICEPI_ZERO = Board(
     array="ecp5-25f",
     oscillator_hz=50_000_000,
     clock_hz=75_000_000,
+    soc_clock_hz=40_000_000,
     baud=1_000_000,
     capacity=ULX3S_25F.capacity,
     reset=("button", 0),

@@ -31,6 +31,7 @@ ULX3S_25F = replace(
     platform="amaranth_boards.ulx3s:ULX3S_25F_Platform",
     array="ecp5-25f",
     clock_hz=75_000_000,
+    soc_clock_hz=40_000_000,
     # Ref: as above. 28 blocks of two 18 x 18 multipliers.
     capacity=Capacity(lut=24_288, ff=24_288, ram=56, dsp=28),
     place_options=(),

@@ -144,6 +144,7 @@ def test_array_beside_a_controller(name):
     """Where it is another one, it has fewer clusters and holds the board's network in one part."""
     item = board(name)
     alone, beside = preset(item.preset_name(soc=False)), preset(item.preset_name(soc=True))
+    assert item.clock_of(soc=True) % item.baud == 0
     assert alone.name == item.array
     if alone != beside:
         assert beside.clusters < alone.clusters
