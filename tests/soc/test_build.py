@@ -6,12 +6,14 @@ import dataclasses
 import re
 
 import pytest
+from typer.testing import CliRunner
 
 from plum_hw import build as build_module
 from plum_hw.boards import board, boards
 from plum_hw.boards.project import design_verilog, make_project
 from plum_hw.boards.soc_top import SocTop, controller_for
 from plum_hw.build import DESIGN, _check_fit
+from plum_hw.cli import app
 from plum_hw.compiler import compile_network
 from plum_hw.config import preset
 from plum_hw.demo import shipped
@@ -178,3 +180,19 @@ def test_board_without_a_flash(monkeypatch):
     monkeypatch.setattr(type(item), "make_platform", lambda self: Bare())
     with pytest.raises(ConfigError, match=r"--soc needs an SPI flash .* arty has no flash"):
         controller_for(item)
+
+
+@pytest.mark.parametrize(
+    ("words", "mhz"), [([], 75), (["--soc"], 40), (["--soc", "--clock", "50"], 50)]
+)
+def test_clock_beside_a_controller(words: list[str], mhz: int, monkeypatch) -> None:
+    """Of the board with or without one, unless a clock is asked for; nothing is built."""
+    clocks = []
+
+    def no_build(item, *rest, **options):
+        clocks.append(item.clock_hz)
+        raise BuildError("not here")
+
+    monkeypatch.setattr(build_module, "build", no_build)
+    CliRunner().invoke(app, ["build", "--board", "ulx3s-25f", *words])
+    assert clocks == [mhz * 1_000_000]
