@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from plum_hw import build as build_module
 from plum_hw.boards import board, boards
+from plum_hw.boards.board import Board
 from plum_hw.boards.project import design_verilog, make_project
 from plum_hw.boards.soc_top import SocTop, controller_for
 from plum_hw.build import DESIGN, _check_fit
@@ -187,9 +188,9 @@ def test_board_without_a_flash(monkeypatch):
 )
 def test_clock_beside_a_controller(words: list[str], mhz: int, monkeypatch) -> None:
     """Of the board with or without one, unless a clock is asked for; nothing is built."""
-    clocks = []
+    clocks: list[int] = []
 
-    def no_build(item, *rest, **options):
+    def no_build(item: Board, *rest: object, **options: object) -> None:
         clocks.append(item.clock_hz)
         raise BuildError("not here")
 
