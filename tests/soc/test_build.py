@@ -186,7 +186,7 @@ def test_board_without_a_flash(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "mhz"), [([], 75), (["--soc"], 40), (["--soc", "--clock", "50"], 50)]
 )
-def test_clock_beside_a_controller(words: list[str], mhz: int, monkeypatch) -> None:
+def test_clock_beside_a_controller(words, mhz, monkeypatch):
     """Of the board with or without one, unless a clock is asked for; nothing is built."""
     clocks: list[int] = []
 
