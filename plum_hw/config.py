@@ -331,11 +331,11 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # Place and route sets the number: block RAM would hold six clusters, but more than two have
-        # not met 80 MHz. Two write buses take 1 % more cycles than four (docs/timing.md).
+        # Place and route sets the number: the part would hold eight clusters, but more than four
+        # have not met 80 MHz (docs/timing.md).
         ArrayConfig(
             name="ulx3s-85f",
-            clusters=2,
+            clusters=4,
             write_buses=2,
             act_depth=512,
             code_depth=2048,
@@ -344,7 +344,7 @@ PRESETS: dict[str, ArrayConfig] = {
             acc_bits=15,
             sum_bits=23,
             layer_counters=32,
-            block_sums=1,
+            requant_lanes=4,
             lut_inputs=4,
         ),
         # One cluster that holds the shipped network: 45 of the LFE5U-25F's 56 EBR, and 16 of its 28

@@ -36,6 +36,7 @@ PACK_SECONDS = 600
 MILESTONES = {
     "Info: Packing": "packing cells",
     "Info: Creating initial analytic placement": "placing",
+    "Info: Running Static placer": "placing",
     "Info: Running simulated annealing": "refining the placement",
     "Info: Running SA placement": "refining the placement",
     "Info: Routing..": "routing",
