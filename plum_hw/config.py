@@ -331,11 +331,11 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # Place and route sets the number: the part would hold eight clusters, but more than four
+        # Place and route sets the number: the part would hold eight clusters, but more than five
         # have not met 80 MHz (docs/timing.md).
         ArrayConfig(
             name="ulx3s-85f",
-            clusters=4,
+            clusters=5,
             write_buses=2,
             act_depth=512,
             code_depth=2048,

@@ -18,9 +18,8 @@ ULX3S_85F = Board(
     capacity=Capacity(lut=83_640, ff=83_640, ram=208, dsp=156),
     reset=("button_pwr", 0),
     # The analytic placer that is nextpnr's own choice makes the wires of many clusters three times
-    # as long (docs/timing.md). At seed 1 four clusters miss 80 MHz.
+    # as long (docs/timing.md).
     place_options=("--placer", "static", "--router", "router2", "--tmg-ripup"),
-    seed=2,
     loader="ulx3s",
 )
 
@@ -36,5 +35,4 @@ ULX3S_25F = replace(
     # Ref: as above. 28 blocks of two 18 x 18 multipliers.
     capacity=Capacity(lut=24_288, ff=24_288, ram=56, dsp=28),
     place_options=(),
-    seed=1,
 )
