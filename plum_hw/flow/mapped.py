@@ -18,6 +18,7 @@ from plum_hw import boards
 from plum_hw.boards.board import ECP5, XC7, Family
 from plum_hw.errors import BuildError
 from plum_hw.flow import carry
+from plum_hw.flow.nextpnr import FITTING
 from plum_hw.flow.process import run_tool
 from plum_hw.tools import cache_dir, tool_command, tool_version
 
@@ -85,8 +86,8 @@ def _map(verilog: str, top: str, family: Family) -> tuple[str, dict[str, int]]:
             "write_json mapped.json",
         )
         module = json.loads((folder / "mapped.json").read_text())["modules"][top]
-        if family is ECP5:
-            carry.absorb_luts(module)
+        if fitting := FITTING.get(family):
+            fitting[1](module)
         cells: dict[str, int] = {}
         for cell in module["cells"].values():
             cells[cell["type"]] = cells.get(cell["type"], 0) + 1

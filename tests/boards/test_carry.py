@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from plum_hw.flow.carry import absorb_luts, fold
-from plum_hw.tools import tool_command
+from tests.yosys import yosys
 
 #: Operands as the gateware has them: selected, doubled or cleared, masked, of constants.
 ADDERS = """
@@ -84,18 +83,6 @@ def netlist(tmp_path_factory) -> tuple[Path, dict]:
     (folder / "adders.v").write_text(ADDERS)
     yosys(folder, "read_verilog adders.v; synth_ecp5 -top top -json before.json")
     return folder, json.loads((folder / "before.json").read_text())
-
-
-def yosys(folder: Path, script: str) -> str:
-    done = subprocess.run(
-        [*tool_command("yosys", needed_by="a test"), "-p", script],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return done.stdout + ("" if done.returncode == 0 else "FAILED" + done.stderr)
 
 
 def proof(folder: Path, before: dict, after: dict) -> str:

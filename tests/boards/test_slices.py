@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from plum_hw.flow.slices import give_luts
-from plum_hw.tools import tool_command
+from tests.yosys import yosys
 
 #: Flip-flops behind an input (4), one another (8), a LUT of their own (4), one that drives more (1)
 #: and an adder (6).
@@ -29,18 +28,6 @@ module top(input clk, input go, input [3:0] x, input [3:0] y, output reg [3:0] l
     end
 endmodule
 """
-
-
-def yosys(folder: Path, script: str) -> str:
-    done = subprocess.run(
-        [*tool_command("yosys", needed_by="a test"), "-p", script],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return done.stdout + ("" if done.returncode == 0 else "FAILED" + done.stderr)
 
 
 @pytest.fixture(scope="module")
