@@ -20,6 +20,17 @@ from plum_hw.timing import DRAIN_LATENCY
 BANKS = 4
 
 
+def drain_members(config: ArrayConfig) -> dict[str, wiring.Member]:
+    """The members of a drain, of a group a cycle or of a lane."""
+    return {
+        "snapshot": In(data.ArrayLayout(unsigned(config.acc_bits), config.lanes)),
+        "start": In(1),
+        "job": In(DrainJob),
+        "left_edge": In(config.groups),
+        "port": In(sum_port(config)),
+    }
+
+
 class Drain(wiring.Component):
     """Reads a snapshot in `groups` cycles: negates, aligns and adds to the sums.
 
@@ -51,15 +62,7 @@ class Drain(wiring.Component):
         self._config = config
         #: Cycles from `start` until the emitter may address any of the drain's sums.
         self.LATENCY = DRAIN_LATENCY(config)
-        super().__init__(
-            {
-                "snapshot": In(data.ArrayLayout(unsigned(config.acc_bits), config.lanes)),
-                "start": In(1),
-                "job": In(DrainJob),
-                "left_edge": In(config.groups),
-                "port": In(sum_port(config)),
-            }
-        )
+        super().__init__(drain_members(config))
 
     def elaborate(self, platform: object) -> Module:
         config = self._config

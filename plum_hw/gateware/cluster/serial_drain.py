@@ -1,14 +1,13 @@
 """The drain of small arrays: one lane after the other."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In
 
 from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.activation_memory import NEVER_AT_ONCE
-from plum_hw.gateware.cluster.drain import BANKS, choose, larger
-from plum_hw.gateware.cluster.jobs import DrainJob, sum_port
+from plum_hw.gateware.cluster.drain import BANKS, choose, drain_members, larger
+from plum_hw.gateware.cluster.jobs import DrainJob
 from plum_hw.layouts import DrainOp
 from plum_hw.timing import DRAIN_LATENCY
 
@@ -37,15 +36,7 @@ class SerialDrain(wiring.Component):
         #: Cycles from `start` until the emitter may address lane 0 of any group, and the others in
         #: their order.
         self.LATENCY = DRAIN_LATENCY(config)
-        super().__init__(
-            {
-                "snapshot": In(data.ArrayLayout(unsigned(config.acc_bits), config.lanes)),
-                "start": In(1),
-                "job": In(DrainJob),
-                "left_edge": In(config.groups),
-                "port": In(sum_port(config)),
-            }
-        )
+        super().__init__(drain_members(config))
 
     def elaborate(self, platform: object) -> Module:
         config = self._config
