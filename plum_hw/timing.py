@@ -30,9 +30,16 @@ def BUS_STAGES(config: ArrayConfig) -> int:
     return 2 if config.lut_inputs == 4 and config.clusters > 2 else 1
 
 
+def WRITE_STAGES(config: ArrayConfig) -> int:
+    """Cycles from the write bus in a cluster to its activation memories, which lie far apart. No
+    layer waits for them: the first beat of the next is much later.
+    """
+    return int(config.lut_inputs == 4 and not config.slow_clock)
+
+
 def QUIET_CYCLES(config: ArrayConfig) -> int:
     """Cycles that the conductor sees all clusters quiet before it ends a layer: the last write must
-    have reached its memory before descriptors change.
+    have reached its cluster before descriptors change.
     """
     return 9 + BUS_STAGES(config)
 
