@@ -68,9 +68,7 @@ class ActivationMemory(wiring.Component):
             write = memory.write_port()
             bus, enable = self.buses[config.bus_of(number)], Signal(name=f"enable_{number}")
             arrive += enable.eq(
-                bus.enable
-                & self.hit[config.bus_of(number)]
-                & (bus.group[skip:] == number >> skip)
+                bus.enable & self.hit[config.bus_of(number)] & (bus.group[skip:] == number >> skip)
             )
             here = buses[config.bus_of(number)]
             m.d.comb += [
