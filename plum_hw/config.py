@@ -189,6 +189,11 @@ class ArrayConfig:
         return max(self.groups, 1 + self.block_sums)
 
     @property
+    def slow_wires(self) -> bool:
+        """Whether more registers divide what LUTs of four inputs and the way to them take long."""
+        return self.lut_inputs == 4 and not self.slow_clock
+
+    @property
     def reduce_steps(self) -> int:
         """Steps of the requantizer that add up the lanes of a group: two lanes a step, or one."""
         return self.group_lanes // min(2, self.drain_lanes)

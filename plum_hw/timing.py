@@ -16,9 +16,13 @@ FIRST_STEP = 8
 NEXT_EMISSION = 0
 #: Cycles from the finish of an emission to the earliest beat that opens a bank it has read.
 BANK_FREE = 1
-#: The slots of bus p for cluster c are the cycles t of a layer with
-#: (t + SLOT_ZERO - c - floor(p * clusters / write_buses)) mod clusters == 0.
-SLOT_ZERO = 8
+
+
+def SLOT_ZERO(config: ArrayConfig) -> int:
+    """The slots of bus p for cluster c are the cycles t of a layer with
+    (t + SLOT_ZERO - c - floor(p * clusters / write_buses)) mod clusters == 0.
+    """
+    return 10 if config.slow_wires else 8
 
 
 def BUS_STAGES(config: ArrayConfig) -> int:
@@ -34,7 +38,7 @@ def WRITE_STAGES(config: ArrayConfig) -> int:
     """Cycles from the write bus in a cluster to its activation memories, which lie far apart. No
     layer waits for them: the first beat of the next is much later.
     """
-    return int(config.lut_inputs == 4 and not config.slow_clock)
+    return int(config.slow_wires)
 
 
 def QUIET_CYCLES(config: ArrayConfig) -> int:
@@ -46,7 +50,8 @@ def QUIET_CYCLES(config: ArrayConfig) -> int:
 
 def LOAD(config: ArrayConfig) -> int:
     """Cycles of a layer before its first possible beat."""
-    return layer_layout(config).words + (7 if config.slow_clock else 10)
+    stages = 7 if config.slow_clock else 12 if config.slow_wires else 10
+    return layer_layout(config).words + stages
 
 
 def BEAT_TO_DRAIN(config: ArrayConfig) -> int:

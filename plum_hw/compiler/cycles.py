@@ -191,7 +191,7 @@ class _Slots:
         self._free = [
             None
             if bus == _NO_BUS
-            else cluster + bus * config.clusters // config.write_buses - SLOT_ZERO
+            else cluster + bus * config.clusters // config.write_buses - SLOT_ZERO(config)
             for bus in buses
         ]
         self._seen: dict[int, int] = {}

@@ -124,7 +124,7 @@ async def walk(bench: BlockBench, layers: list[dict[str, int]]) -> None:
     codec = Codec(segment_job_layout(config))
     code = [0] * (1 << config.code_addr_bits)
     enable = "enable" if config.slow_clock else None
-    ReadOnlyMemory(bench, "address", "word", code, latency=1, enable=enable)
+    ReadOnlyMemory(bench, "address", "word", code, latency=bench.block.WORD_LATENCY, enable=enable)
     layout = segment_layout(config)
     bench.set(start=0, clear=0)
     await bench.reset()

@@ -100,7 +100,7 @@ def test_entries_wait_for_the_slots_of_their_buses():
     possible = timing.EMIT_LATENCY(config) + timing.FIRST_STEP
     for cluster, figures in enumerate(result.clusters):
         step = possible
-        while (step + timing.SLOT_ZERO - cluster) % 4:
+        while (step + timing.SLOT_ZERO(config) - cluster) % 4:
             step += 1
         assert figures.span == step + 2 + 1
     assert sorted(figures.span for figures in result.clusters) == [
@@ -117,7 +117,7 @@ def test_reductions_finish_after_a_fixed_time():
         item.lists = []
     result = predict(config, works)
     possible = timing.EMIT_LATENCY(config) + timing.FIRST_STEP
-    first = [possible + (c - timing.SLOT_ZERO - possible) % 2 for c in range(2)]
+    first = [possible + (c - timing.SLOT_ZERO(config) - possible) % 2 for c in range(2)]
     reduce = timing.REDUCE_CYCLES(config, 1)
     assert [figures.span for figures in result.clusters] == [t + reduce + 1 for t in first]
 
@@ -158,13 +158,13 @@ def test_whatever_the_latencies_are(seed, monkeypatch):
         ("BANK_FREE", 1, 7),
         ("NEXT_EMISSION", -3, 6),
         ("FIRST_STEP", 4, 10),
-        ("SLOT_ZERO", 0, 20),
     ):
         value = int(rng.integers(low, high))
         monkeypatch.setattr(timing, name, value)
         monkeypatch.setattr(cycles, name, value)
-    latency, reduce = int(rng.integers(10, 25)), int(rng.integers(1, 30))
+    latency, reduce, zero = (int(rng.integers(*bounds)) for bounds in ((10, 25), (1, 30), (0, 20)))
     for module in (timing, cycles):
+        monkeypatch.setattr(module, "SLOT_ZERO", lambda config: zero)
         monkeypatch.setattr(module, "EMIT_LATENCY", lambda config: latency)
         monkeypatch.setattr(module, "REDUCE_CYCLES", lambda config, terms: reduce * terms)
     agree(draw_program(rng, config))

@@ -275,7 +275,7 @@ class SlowCluster:
     def slot(self, time: int, group: int) -> bool:
         """Whether this cluster may send on the bus of a group."""
         clusters, buses = self.config.clusters, self.config.write_buses
-        shifted = time + timing.SLOT_ZERO - self.number
+        shifted = time + timing.SLOT_ZERO(self.config) - self.number
         return (shifted - self.config.bus_of(group) * clusters // buses) % clusters == 0
 
     def emit(self, time: int) -> None:

@@ -107,6 +107,10 @@ class Cluster(wiring.Component):
 
         # From code memory to the lanes.
         masks, descriptors, code = self._code(m, walker, fetcher)
+        # With slow wires block RAM gives its words to registers and to nothing else.
+        segments, code_word = Signal(WORD_BITS), Signal(WORD_BITS)
+        m.d["sync" if config.slow_wires else "comb"] += segments.eq(descriptors)
+        m.d["sync" if config.slow_wires else "comb"] += code_word.eq(code)
         m.d.comb += [
             sequencer.load.eq(control.load),
             sequencer.word.eq(descriptors),
@@ -114,7 +118,7 @@ class Cluster(wiring.Component):
             walker.layer.eq(layer),
             walker.clear.eq(control.clear),
             walker.start.eq(sequencer.layer_start),
-            walker.word.eq(descriptors),
+            walker.word.eq(segments),
             fetcher.weight_ptr.eq(layer.weight_ptr),
             fetcher.word.eq(masks),
             decoder.window.eq(layer.window_segments != 0),
@@ -148,7 +152,7 @@ class Cluster(wiring.Component):
             m.d.comb += sent.eq(bus)
 
         # What the host reads, a byte at a time: one of each memory, of which one is meant.
-        memories = [(code, 8), (table.data, 8), (drain.port.sums.as_value(), config.sum_bits)]
+        memories = [(code_word, 8), (table_word, 8), (drain.port.sums.as_value(), config.sum_bits)]
         bytes_: list[Value] = []
         for value, size in memories:
             choices = [value[low : low + 8] for low in range(0, len(value), size)]
@@ -198,8 +202,8 @@ class Cluster(wiring.Component):
         write = memory.write_port()
         read = memory.read_port(transparent_for=())
         host = self._memory
-        address = Mux(walker.quiet, host.address, walker.address)
-        enable = walker.quiet | walker.enable if self._config.slow_clock else None
+        address = Mux(walker.asks, walker.address, host.address)
+        enable = ~walker.asks | walker.enable if self._config.slow_clock else None
         m.d.comb += [
             write.data.eq(host.data),
             write.en.eq(host.write_code),
@@ -247,11 +251,11 @@ class Cluster(wiring.Component):
             init=[],
             attrs=ONE_PORT,
         )
-        keeps = walker.quiet | walker.enable if config.slow_clock else Const(1)
+        keeps = ~walker.asks | walker.enable if config.slow_clock else Const(1)
         words = []
         for each, running, address, enable in (
             (masks, self._control.busy, fetcher.address, fetcher.enable),
-            (memory, ~walker.quiet, walker.address, keeps),
+            (memory, walker.asks, walker.address, keeps),
         ):
             read, write = each.read_port(transparent_for=()), each.write_port()
             m.d.comb += [

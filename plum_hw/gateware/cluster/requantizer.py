@@ -40,7 +40,7 @@ class Requantizer(wiring.Component):
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
         #: Further stages of the products.
-        self._more = 2 if config.lut_inputs == 4 and not config.slow_clock else 0
+        self._more = 2 if config.slow_wires else 0
         self.LATENCY = 7 + self._more
         super().__init__(
             {

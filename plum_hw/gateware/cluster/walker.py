@@ -1,6 +1,8 @@
 """The walker: the loops of a layer over vectors, passes and segments."""
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
+from itertools import pairwise
+
+from amaranth.hdl import C, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -9,9 +11,6 @@ from plum_hw.config import ArrayConfig
 from plum_hw.gateware.cluster.jobs import SIDE_BANK, segment_job_layout, segment_stream
 from plum_hw.gateware.structs import struct_of
 from plum_hw.layouts import layer_layout, segment_layout
-
-#: Segments that may be on their way from code memory or wait for the fetcher.
-_DEPTH = 4
 
 
 class Walker(wiring.Component):
@@ -31,16 +30,19 @@ class Walker(wiring.Component):
     clear : strobe, at least a cycle before `start`
     start : strobe, for a layer with passes
     o : segments
-    address, word : code memory; `word` is what was addressed in the cycle before
+    address, word : code memory; `word` is what was addressed `WORD_LATENCY` cycles before
     enable : with a slow clock only, code memory keeps its word without it
+    asks : code memory is the walker's to address
     quiet : all segments of the layer have been handed on
     """
 
     def __init__(self, config: ArrayConfig) -> None:
         self._config = config
         self._slow = bool(config.slow_clock)
+        #: Cycles from `address` to `word`.
+        self.WORD_LATENCY = 2 if config.slow_wires else 1
         #: Cycles from `start` to the first segment at the output.
-        self.LATENCY = 2 if self._slow else 3
+        self.LATENCY = (1 if self._slow else 2 + config.slow_wires) + self.WORD_LATENCY
         super().__init__(
             {
                 "layer": In(struct_of(layer_layout(config))),
@@ -49,6 +51,7 @@ class Walker(wiring.Component):
                 "o": Out(segment_stream(config)),
                 "address": Out(config.program_addr_bits),
                 "word": In(32),
+                "asks": Out(1),
                 "quiet": Out(1),
                 **({"enable": Out(1)} if self._slow else {}),
             }
@@ -60,37 +63,49 @@ class Walker(wiring.Component):
         m = Module()
         layout = segment_job_layout(config)
         # `step` asks for a segment.
+        active, step = Signal(), Signal()
         if self._slow:
-            active, arrived, step = Signal(), Signal(), Signal()
+            arrived = Signal()
             m.d.comb += [
                 step.eq(active & (~arrived | self.o.ready)),
                 self.enable.eq(step),
+                self.asks.eq(active | arrived),
                 self.o.valid.eq(arrived),
             ]
             with m.If(~arrived | self.o.ready):
                 m.d.sync += arrived.eq(active)
         else:
-            m.submodules.queue = queue = Memory(shape=unsigned(layout.size), depth=_DEPTH, init=[])
+            # Segments that may be on their way from code memory or wait for the fetcher.
+            depth = 4 * self.WORD_LATENCY
+            m.submodules.queue = queue = Memory(shape=unsigned(layout.size), depth=depth, init=[])
             write, read = queue.write_port(), queue.read_port(domain="comb")
-            # Segments asked for, arrived and taken.
-            counts = range(2 * _DEPTH)
-            asked, arrived, taken = Signal(counts), Signal(counts), Signal(counts)
-            # Room is found a cycle late, which `_DEPTH` makes up for.
-            active, room, step = Signal(), Signal(), Signal()
+            # Segments asked for, so many cycles ago, of which the last have arrived, and taken.
+            counts = range(2 * depth)
+            asked = [Signal(counts, name=f"asked_{n}") for n in range(self.WORD_LATENCY + 1)]
+            taken = Signal(counts)
+            # Room is found a cycle late, which the depth makes up for.
+            room = Signal()
             m.d.comb += [
                 step.eq(active & room),
-                self.o.valid.eq(arrived != taken),
+                self.asks.eq(active),
+                self.o.valid.eq(asked[-1] != taken),
             ]
             m.d.sync += [
-                asked.eq(asked + step),
-                room.eq((asked + step)[: len(asked)] ^ taken != _DEPTH),
-                arrived.eq(asked),
+                asked[0].eq(asked[0] + step),
+                room.eq((asked[0] + step)[: len(taken)] ^ taken != depth),
                 taken.eq(taken + (self.o.valid & self.o.ready)),
             ]
+            m.d.sync += [new.eq(old) for old, new in pairwise(asked)]
 
-        # Segments, whose number may change from pass to pass, are counted down; the others from one
-        # up, which takes less.
-        vectors, segments = Signal(9, init=1), Signal(10)
+        # With slow wires the loops start a cycle late: what they begin with is in registers then.
+        start, has_window = Signal(), Signal()
+        m.d["sync" if config.slow_wires else "comb"] += [
+            start.eq(self.start),
+            has_window.eq(layer.window_segments != 0),
+        ]
+        # Segments, whose number may change from pass to pass, are counted down to less than none;
+        # the others from one up, which takes less, and one ahead: the last is known as it begins.
+        vectors, segments = Signal(9, init=1), Signal(11)
         passes = Signal.like(layer.passes, init=1)
         number = Signal(config.filter_bits)  # of the pass's first filter
         bank = Signal()
@@ -98,35 +113,33 @@ class Walker(wiring.Component):
         last_segment, last_pass, last_vector = Signal(), Signal(), Signal()
         pass_ends, vector_ends = Signal(), Signal()
         m.d.comb += [
-            last_segment.eq(segments == 0),
-            last_pass.eq(passes == layer.passes),
-            last_vector.eq(vectors == layer.vectors),
+            last_segment.eq(segments[-1]),
             pass_ends.eq(step & last_segment),
             vector_ends.eq(pass_ends & last_pass),
         ]
         begin_pass, begin_vector = Signal(), Signal()
+        # Of a pass that begins: is it the first of a vector, a window sum, the last of a vector.
+        next_is_first, next_is_window, next_is_last = Signal(), Signal(), Signal()
         m.d.comb += [
-            begin_pass.eq(self.start | pass_ends),
-            begin_vector.eq(self.start | vector_ends),
-        ]
-        has_window, next_is_window = Signal(), Signal()
-        m.d.comb += [
-            has_window.eq(layer.window_segments != 0),
-            next_is_window.eq(begin_vector & has_window),
+            begin_pass.eq(start | pass_ends),
+            begin_vector.eq(start | vector_ends),
+            next_is_first.eq(start | last_pass),
+            next_is_window.eq(next_is_first & has_window),
+            next_is_last.eq(passes == layer.passes),
         ]
         # The segments of a filter pass follow those of the window sum; where they begin is kept.
         pointer, after = Signal(config.program_addr_bits), Signal(config.program_addr_bits)
         filters = Signal(config.program_addr_bits)
-        jump, back = Signal(), Signal()
+        jump, target = Signal(), Signal(config.program_addr_bits)
         m.d.comb += [
-            jump.eq(self.start | (pass_ends & ~is_window)),
-            back.eq(self.start | next_is_window),
-            after.eq(~jump + Mux(jump, Mux(back, layer.segment_ptr, filters), pointer)),
+            jump.eq(start | (pass_ends & ~is_window)),
+            target.eq(Mux(start | next_is_window, layer.segment_ptr, filters)),
+            after.eq(~jump + Mux(jump, target, pointer)),
             self.address.eq(pointer),
         ]
-        with m.If(self.start | (pass_ends & is_window)):
+        with m.If(start | (pass_ends & is_window)):
             m.d.sync += filters.eq(after)
-        with m.If(self.start | step):
+        with m.If(start | step):
             m.d.sync += [
                 pointer.eq(after),
                 first_segment.eq(begin_pass),
@@ -134,24 +147,29 @@ class Walker(wiring.Component):
         with m.If(begin_pass):
             m.d.sync += [
                 is_window.eq(next_is_window),
-                first_pass.eq(begin_vector),
+                first_pass.eq(next_is_first),
+                last_pass.eq(next_is_last),
             ]
         count = Mux(next_is_window, layer.window_segments, layer.segments)
         with m.If(begin_pass | step):
-            # A selection in the carry chain's other input, so that it shares the adder's LUT.
-            m.d.sync += segments.eq(C(-1, len(segments)) + Mux(begin_pass, count, segments))
+            # A selection in the carry chain's other input, so that it shares the adder's LUT. One
+            # less for a pass that begins: its first segment is the last where it has one.
+            m.d.sync += segments.eq(
+                Cat(~begin_pass, C(-1, len(segments) - 1)) + Mux(begin_pass, count, segments)
+            )
+        with m.If(self.clear | (begin_pass & next_is_last)):
+            m.d.sync += passes.eq(1)
+        with m.Elif(begin_pass):
+            m.d.sync += passes.eq(passes + 1)
         with m.If(self.clear | vector_ends):
-            m.d.sync += [passes.eq(1), number.eq(0)]
+            m.d.sync += number.eq(0)
         with m.Elif(pass_ends):
-            m.d.sync += [
-                passes.eq(passes + 1),
-                number.eq(Mux(is_window, 0, Mux(layer.pair, 2, 1)) + number),
-            ]
+            m.d.sync += number.eq(Mux(is_window, 0, Mux(layer.pair, 2, 1)) + number)
         with m.If(self.clear):
             m.d.sync += vectors.eq(1)
-        with m.Elif(vector_ends):
-            m.d.sync += vectors.eq(vectors + 1)
-        with m.If(self.start):
+        with m.Elif(begin_vector):
+            m.d.sync += [vectors.eq(vectors + 1), last_vector.eq(vectors == layer.vectors)]
+        with m.If(start):
             m.d.sync += [active.eq(1), bank.eq(0)]
         with m.Elif(pass_ends):
             m.d.sync += bank.eq(bank ^ ~is_window)
@@ -165,35 +183,31 @@ class Walker(wiring.Component):
             m.d.sync += [window.eq(0), residual.eq(0), odd_vector.eq(1)]
         with m.Elif(begin_vector):
             m.d.sync += [
-                window.eq(window + Mux(self.start, layer.in_base, layer.in_step)),
-                residual.eq(residual + Mux(self.start, layer.res_base, layer.res_step)),
+                window.eq(window + Mux(start, layer.in_base, layer.in_step)),
+                residual.eq(residual + Mux(start, layer.res_base, layer.res_step)),
                 odd_vector.eq(~odd_vector),
             ]
 
-        # Beside the descriptor, a cycle later.
-        bank_1, last = Signal(), Signal()
-        source = Signal(config.act_addr_bits)  # of this pass
-        residual_source = Signal(config.act_addr_bits)
+        # Beside the descriptor.
         advance = Signal(config.act_addr_bits)
-        window_1, restart, vector_1, odd_1 = Signal(), Signal(), Signal(), Signal()
-        number_1 = Signal.like(number)
         m.d.comb += advance.eq(number & layer.filter_step.replicate(len(number)))
-        beside = [
-            bank_1.eq(bank),
-            last.eq(last_pass & last_segment),
-            source.eq(window + advance),
-            residual_source.eq(residual + advance),
-            window_1.eq(is_window),
-            restart.eq(first_segment & (first_pass | layer.shared_masks)),
-            vector_1.eq(odd_vector),
-            odd_1.eq(layer.odd & last_pass),
-            number_1.eq(number),
-        ]
-        if self._slow:
-            with m.If(step):
-                m.d.sync += beside
-        else:
-            m.d.sync += beside
+
+        def beside(name: str, value: Value) -> Signal:
+            """What is said of a segment when it is asked for, when its word is there."""
+            for cycle in range(self.WORD_LATENCY):
+                late = Signal(len(value), name=f"{name}_{cycle}")
+                with m.If(step if self._slow else Const(1)):
+                    m.d.sync += late.eq(value)
+                value = late
+            return late
+
+        bank_1, window_1 = beside("bank", bank), beside("window", is_window)
+        last = beside("last", last_pass & last_segment)
+        source = beside("source", (window + advance)[: len(window)])  # of this pass
+        residual_source = beside("residual_source", (residual + advance)[: len(residual)])
+        restart = beside("restart", first_segment & (first_pass | layer.shared_masks))
+        vector_1, odd_1 = beside("vector", odd_vector), beside("odd", layer.odd & last_pass)
+        number_1 = beside("number", number)
         segment = data.View(
             struct_of(segment_layout(config)), self.word[: segment_layout(config).bits]
         )
@@ -232,11 +246,11 @@ class Walker(wiring.Component):
             m.d.comb += [self.o.payload.eq(job), self.quiet.eq(~(active | arrived))]
             return m
         m.d.comb += [
-            write.en.eq(asked != arrived),
-            write.addr.eq(arrived),
+            write.en.eq(asked[-2] != asked[-1]),
+            write.addr.eq(asked[-1]),
             write.data.eq(job),
             read.addr.eq(taken),
             self.o.payload.eq(data.View(layout, read.data)),
-            self.quiet.eq(~active & (asked == taken)),
+            self.quiet.eq(~active & (asked[0] == taken)),
         ]
         return m
