@@ -15,7 +15,7 @@ from plum_hw.gateware.link.packet_sender import PacketSender
 from plum_hw.gateware.link.request_queue import RequestQueue
 from plum_hw.gateware.link.uart import Uart
 from rtl_tests.bench import BenchFailure, Simulation
-from rtl_tests.link import bench_link, bench_request_queue, bench_uart
+from rtl_tests.link import bench_link, bench_request_queue, bench_stream_registers, bench_uart
 
 SEED = "20240511"
 
@@ -24,6 +24,7 @@ BLOCKS: dict[str, Callable[[], wiring.Component]] = {
     "bench_cobs_encoder": CobsEncoder,
     "bench_packet_sender": PacketSender,
     "bench_request_queue": lambda: RequestQueue(bench_request_queue.DEPTH),
+    "bench_stream_registers": bench_stream_registers.Registers,
     "bench_uart": lambda: Uart(bench_uart.DIVISOR),
     "bench_link": lambda: Link(bench_link.CONFIG),
 }

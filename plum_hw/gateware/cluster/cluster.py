@@ -13,7 +13,7 @@ from plum_hw.gateware.cluster.decoder import Decoder
 from plum_hw.gateware.cluster.drain import Drain
 from plum_hw.gateware.cluster.emitter import Emitter
 from plum_hw.gateware.cluster.fetcher import Fetcher
-from plum_hw.gateware.cluster.jobs import bus_layout
+from plum_hw.gateware.cluster.jobs import bus_layout, mask_layout
 from plum_hw.gateware.cluster.lanes import Lanes
 from plum_hw.gateware.cluster.mux_tree import mux_tree
 from plum_hw.gateware.cluster.sequencer import Sequencer
@@ -21,6 +21,7 @@ from plum_hw.gateware.cluster.serial_drain import SerialDrain
 from plum_hw.gateware.cluster.walker import Walker
 from plum_hw.gateware.conductor import Control
 from plum_hw.gateware.link.host_port import MemoryPort
+from plum_hw.gateware.link.stream_register import SpareRegister
 from plum_hw.gateware.records import Events
 from plum_hw.layouts import WORD_BITS, Space
 from plum_hw.timing import BEAT_TO_DRAIN, EMIT_LATENCY
@@ -126,7 +127,13 @@ class Cluster(wiring.Component):
             lanes.vector.eq(activation.vector),
         ]
         wiring.connect(m, walker.o, fetcher.i)
-        wiring.connect(m, fetcher.o, decoder.i)
+        if config.slow_wires:
+            # Whether words move would be known late: the decoder decides it.
+            m.submodules.spare = spare = ResetInserter(idle)(SpareRegister(mask_layout(config)))
+            wiring.connect(m, fetcher.o, spare.i)
+            wiring.connect(m, spare.o, decoder.i)
+        else:
+            wiring.connect(m, fetcher.o, decoder.i)
 
         # From the lanes to the write buses.
         table = self._table(m, emitter)

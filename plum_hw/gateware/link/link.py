@@ -19,7 +19,7 @@ class Link(wiring.Component):
     """Requests come as bytes, answers leave as bytes, and between them the clusters are served.
 
     Whatever arrives, the next good packet is answered: nothing before the queue ever waits, and a
-    RESET frees all that is behind it. Two cycles a byte each way.
+    RESET frees all that is behind it. Two cycles a byte in, three out.
 
     Parameters
     ----------

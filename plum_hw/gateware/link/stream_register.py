@@ -1,12 +1,12 @@
-"""A register in a stream, where the way is long."""
+"""Registers in a stream, where the way is long."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 
 class StreamRegister(wiring.Component):
-    """Hands on what it gets a cycle later, at one item a cycle; `ready` goes through it.
+    """Hands on what it gets a cycle later, an item every second cycle: neither way goes through it.
 
     Parameters
     ----------
@@ -22,7 +22,39 @@ class StreamRegister(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
-        with m.If(self.i.ready):
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        with m.If(self.o.valid):
+            m.d.sync += self.o.valid.eq(~self.o.ready)
+        with m.Else():
             m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+        return m
+
+
+class SpareRegister(wiring.Component):
+    """Keeps an item that is not taken at once, so that `ready` does not go through it; the items
+    do, an item a cycle.
+
+    Parameters
+    ----------
+    shape : of the payload
+
+    Members
+    -------
+    i, o : the stream before and behind the register
+    """
+
+    def __init__(self, shape) -> None:
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        kept, item = Signal(), Signal.like(self.i.payload)
+        m.d.comb += [
+            self.i.ready.eq(~kept),
+            self.o.valid.eq(kept | self.i.valid),
+            self.o.payload.eq(Mux(kept, item, self.i.payload)),
+        ]
+        m.d.sync += kept.eq(self.o.valid & ~self.o.ready)
+        with m.If(~kept):
+            m.d.sync += item.eq(self.i.payload)
         return m
