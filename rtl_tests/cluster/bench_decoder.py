@@ -176,7 +176,7 @@ async def decode(
 ) -> Beats:
     """Give words to the block and compare everything with the schedule."""
     source, beats, emissions = bench.source("i"), Beats(bench), Emissions(bench, longest)
-    bench.set(i__payload={}, **layer)
+    bench.set(i__payload={}, idle=0, other=bench.rng.randrange(bench.config.act_depth), **layer)
     await bench.reset()
     codec = Codec(mask_layout(bench.config))
     source.send(codec.pack(word) for word in words)
@@ -231,7 +231,7 @@ async def an_emission_that_meets_another_is_noticed(dut) -> None:
     """Two filters in the same bank, and the second does not open it."""
     bench = BlockBench(dut, "decoder")
     beats, source = Beats(bench), bench.source("i")
-    bench.set(i__payload={}, window=0, residual=0, finished=0)
+    bench.set(i__payload={}, idle=0, other=0, window=0, residual=0, finished=0)
     await bench.reset()
     job = {"shift": 0, "op": DrainOp.ADD, "negate": 0, "bank": 1}
     word = {"mask": 1, "byte": 0, "drain": 1, "drain_job": job, "emit": 1, "emit_job": {"bank": 1}}
@@ -239,3 +239,17 @@ async def an_emission_that_meets_another_is_noticed(dut) -> None:
     source.send([codec.pack(word)] * 2)
     await bench.settle(60)
     assert beats.counts["overrun"] == 1
+
+
+@cocotb.test()
+async def when_idle_the_address_is_another(dut) -> None:
+    bench = BlockBench(dut, "decoder")
+    bench.set(i__payload={}, i__valid=0, idle=1, other=0, window=0, residual=0, finished=0)
+    await bench.reset()
+    late = bench.block.ADDRESS_LATENCY
+    others = [bench.rng.randrange(bench.config.act_depth) for _ in range(50)]
+    for number, other in enumerate(others):
+        bench.set(other=other)
+        await bench.cycle()
+        if number >= late:
+            assert bench.get("address") == others[number - late]

@@ -341,7 +341,8 @@ async def notices_and_resets_during_a_run(dut, gap: float) -> None:
 
 
 @cocotb.test()
-async def data_moves_at_less_than_four_cycles_a_byte(dut) -> None:
+async def data_moves_at_few_cycles_a_byte(dut) -> None:
+    """Less than four a byte in; five out, for a block waits until it is complete."""
     setup = Setup(dut, 0.0)
     await setup.begin()
     # Values without zeros, so that the frames' overhead is one byte.
@@ -358,4 +359,4 @@ async def data_moves_at_less_than_four_cycles_a_byte(dut) -> None:
     read = encode(setup.request(Op.READ, Space.ACTIVATION, 1, 0x101, 23))
     answer = encode(bytes([setup.sequence - 1 & 255, Status.OK]) + data)
     await setup.expect(read, answer)
-    assert setup.bench.cycles - begin - 40 <= 3.5 * (len(read) + len(answer)) + 40
+    assert setup.bench.cycles - begin - 40 <= 5 * (len(read) + len(answer)) + 40

@@ -293,9 +293,11 @@ class Cluster(wiring.Component):
     ) -> None:
         """Activation memory takes what is addressed to this cluster or to its group."""
         skip = (self._config.groups - 1).bit_length()
-        m.d.comb += activation.address.eq(
-            Mux(self._control.busy, decoder.address, self._memory.address >> skip)
-        )
+        m.d.comb += [
+            decoder.idle.eq(~self._control.busy),
+            decoder.other.eq(self._memory.address >> skip),
+            activation.address.eq(decoder.address),
+        ]
         hits = []
         for bus, port in zip(self._buses, activation.buses, strict=True):
             wanted = Mux(bus.grouped, group, self.number)
@@ -310,10 +312,12 @@ class Cluster(wiring.Component):
         drained into them as if it were a filter's.
         """
         port, groups = emitter.sum_port, (self._config.groups - 1).bit_length()
+        fetch = Signal()
+        m.d["sync" if decoder.ADDRESS_LATENCY else "comb"] += fetch.eq(self._memory.fetch)
         m.d.comb += [
             lanes.beat.eq(decoder.beat),
-            lanes.beat.valid.eq(decoder.beat.valid | self._memory.fetch),
-            lanes.beat.drain.eq(decoder.beat.drain | self._memory.fetch),
+            lanes.beat.valid.eq(decoder.beat.valid | fetch),
+            lanes.beat.drain.eq(decoder.beat.drain | fetch),
             drain.port.bank.eq(port.bank),
             drain.port.group.eq(Mux(self._control.busy, port.group, self._memory.address[:groups])),
             port.sums.eq(drain.port.sums),

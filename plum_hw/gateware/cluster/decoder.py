@@ -29,6 +29,8 @@ class Decoder(wiring.Component):
     window, residual : emissions read a window sum, a residual; constant during a layer
     i : bytes of masks
     finished, finished_bank : strobe for the emission of this filter bank
+    idle, other : nothing is decoded, and `address` is that of this vector, `ADDRESS_LATENCY` cycles
+        later
     address, beat : what the activation memory and the lanes get
     beat_count, drain_stalls, emit_stalls : strobes for the performance counters
     overrun : strobe: an emission began before that of the same bank was finished, which only a
@@ -40,6 +42,8 @@ class Decoder(wiring.Component):
         self._config = config
         #: Cycles from the issue of a beat to the output.
         self.LATENCY = 1 if config.slow_clock else 2
+        #: Cycles from `other` to `address`.
+        self.ADDRESS_LATENCY = 0 if config.slow_clock else 1
         super().__init__(
             {
                 "window": In(1),
@@ -47,6 +51,8 @@ class Decoder(wiring.Component):
                 "i": In(mask_stream(config)),
                 "finished": In(1),
                 "finished_bank": In(2),
+                "idle": In(1),
+                "other": In(config.act_addr_bits),
                 "address": Out(config.act_addr_bits),
                 "beat": Out(beat_layout(config)),
                 "beat_count": Out(1),
@@ -62,6 +68,7 @@ class Decoder(wiring.Component):
         m = Module()
 
         word = Signal(mask_layout(config))
+        opens = Signal()  # its drain opens a bank
         valid = Signal()
         rest = Signal(MASK_BYTE)  # set bits above the lowest one
         last = Signal()
@@ -72,13 +79,12 @@ class Decoder(wiring.Component):
 
         # Whether the next word is taken is known late and decides much, so it depends on as little
         # as it can.
-        drain_wait = Signal(range(config.drain_cycles))
+        drain_wait, waits = Signal(range(config.drain_cycles)), Signal()
         by_drain, by_emit, blocked, issue = Signal(), Signal(), Signal(), Signal()
         read, full, unfinished = self._banks(m, word, issue & last & word.emit)
-        opens = word.drain_job.op == DrainOp.SET
         m.d.comb += [
-            by_drain.eq(word.drain & (drain_wait != 0)),
-            by_emit.eq((word.drain & opens & read) | (word.emit & full)),
+            by_drain.eq(word.drain & waits),
+            by_emit.eq((opens & read) | (word.emit & full)),
             blocked.eq(by_drain | by_emit),
             self.i.ready.eq(~valid | (last & ~blocked)),
             issue.eq(valid & ~(last & blocked)),
@@ -88,14 +94,18 @@ class Decoder(wiring.Component):
             self.quiet.eq(~(valid | unfinished)),
         ]
         with m.If(issue & last & word.drain):
-            m.d.sync += drain_wait.eq(config.drain_cycles - 1)
-        with m.Elif(drain_wait != 0):
-            m.d.sync += drain_wait.eq(drain_wait - 1)
+            m.d.sync += [drain_wait.eq(config.drain_cycles - 1), waits.eq(config.drain_cycles > 1)]
+        with m.Elif(waits):
+            m.d.sync += [drain_wait.eq(drain_wait - 1), waits.eq(drain_wait != 1)]
 
         with m.If(issue):
             m.d.sync += [word.mask.eq(rest), word.start.eq(Start.KEEP)]
         with m.If(self.i.ready):
-            m.d.sync += [valid.eq(self.i.valid), word.eq(self.i.payload)]
+            m.d.sync += [
+                valid.eq(self.i.valid),
+                word.eq(self.i.payload),
+                opens.eq(self.i.payload.drain & (self.i.payload.drain_job.op == DrainOp.SET)),
+            ]
 
         # A cycle to number the bit, one to make it an address unless the clock is slow.
         number = Signal(range(MASK_BYTE))
@@ -120,8 +130,12 @@ class Decoder(wiring.Component):
             beat.emit.eq(issue & word.emit & last),
             beat.emit_job.eq(word.emit_job),
         ]
+        # The selection shares the adder's LUT. Its register, like memory, is there when all else is
+        # held in reset.
+        address = Signal(config.act_addr_bits, reset_less=True)
+        m.d.comb += self.address.eq(address)
         m.d["comb" if config.slow_clock else "sync"] += [
-            self.address.eq(base + Cat(number, byte)),
+            address.eq(Cat(number, byte) + Mux(self.idle, self.other, base)),
             self.beat.eq(beat),
         ]
         return m

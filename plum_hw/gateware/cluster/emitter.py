@@ -98,8 +98,12 @@ class Emitter(wiring.Component):
             waiting.eq(self.start | (waiting & ~take)),
             active.eq(take | (active & ~finish)),
         ]
+        constants_at = Signal(config.table_addr_bits)
         with m.If(self.start):
-            m.d.sync += next_job.eq(self.job)
+            m.d.sync += [
+                next_job.eq(self.job),
+                constants_at.eq(layer.table_ptr + (self.job.filter << 2)),
+            ]
         with m.If(take):
             m.d.sync += job.eq(next_job)
 
@@ -114,26 +118,31 @@ class Emitter(wiring.Component):
         pop = Signal()
         table_word = self.table.data
         if config.slow_clock:
-            table_word, entry, slots, entry_valid, ask = self._kept_entry(m, pop, take, tokens)
+            table_word, entry, slots, valid, ask = self._kept_entry(m, pop, take, tokens)
+            entry_valid = active & valid
         else:
-            entry, slots, entry_valid, ask = self._entries(m, pop, take, asking.any())
+            reads_ahead = active & ~asking.any()
+            entry, slots, entry_valid, ask = self._entries(m, pop, finish, reads_ahead)
 
         # `cursor` is the address of the entry in progress, `first_entry` that of the list's first.
         cursor, first_entry = Signal(config.table_addr_bits), Signal(config.table_addr_bits)
         pointer = Signal(config.table_addr_bits)
-        again = finish & ~job.last_filter
-        constants_at = (layer.table_ptr + (next_job.filter << 2))[: config.table_addr_bits]
-        # A selection in the carry chain's other input, so that it shares the adder's LUT.
-        m.d.sync += [
-            cursor.eq(
-                Cat(pop & ~again, Const(0, len(cursor) - 1))
+        # A list without an end ends with the table.
+        ends = layer.reduce | entry.last | cursor.all()
+        again = ends & ~job.last_filter
+        # Selections in the carry chain's other input, so that they share the adder's LUT, but for
+        # those that are known late.
+        with m.If(pop | self.layer_start):
+            m.d.sync += cursor.eq(
+                Cat(~again & ~self.layer_start, Const(0, len(cursor) - 1))
                 + mux_tree(Cat(again, self.layer_start), [cursor, first_entry, layer.scatter_ptr])
-            ),
-            pointer.eq(
-                Cat(ask | asking[:-1].any(), Const(0, len(pointer) - 1))
-                + mux_tree(Cat(asking[-1], take), [pointer, cursor, constants_at])
-            ),
-        ]
+            )
+        m.d.sync += pointer.eq(
+            Cat(ask | asking[:-1].any(), Const(0, len(pointer) - 1))
+            + Mux(asking[-1], cursor, pointer)
+        )
+        with m.If(take):
+            m.d.sync += pointer.eq(constants_at)
         with m.If(tokens[0]):
             m.d.sync += first_entry.eq(cursor)
         m.d.comb += self.table.address.eq(pointer)
@@ -160,19 +169,17 @@ class Emitter(wiring.Component):
         last_part = ~layer.reduce | part[: (reduced - 1).bit_length()].all()
         if parts > 1:
             last_part &= layer.reduce | part[: (parts - 1).bit_length()].all()
-        step, last_term, last_step, ends = Signal(), Signal(), Signal(), Signal()
+        step, last_term, last_step = Signal(), Signal(), Signal()
         target = Mux(wide, 0, entry.target)
         select = Signal(Select)
         with m.If(~layer.reduce):
             m.d.comb += select.eq(entry.select)
         part_bits = (config.reduce_steps - 1).bit_length()
         m.d.comb += [
-            step.eq(within | (active & entry_valid & slots.any())),
+            step.eq(within | (entry_valid & slots.any())),
             last_term.eq(term == Cat(window ^ residual, window & residual)),
             last_step.eq(step & last_term & last_part),
             pop.eq(last_step),
-            # A list without an end ends with the table.
-            ends.eq(layer.reduce | entry.last | cursor.all()),
             finish.eq(last_step & ends),
         ]
         m.d.sync += within.eq(step & ~last_step)
@@ -272,10 +279,10 @@ class Emitter(wiring.Component):
         return m
 
     def _entries(
-        self, m: Module, pop: Signal, clear: Signal, hold: Signal
+        self, m: Module, pop: Signal, clear: Signal, reads_ahead: Value
     ) -> tuple[data.View, Value, Value, Signal]:
         """The list's entries in their order: the first one, its buses that are free, whether it is
-        there, and a strobe that asks the table for one more, not while `hold`.
+        there, and a strobe that asks the table for one more, in cycles with `reads_ahead`.
         """
         # An entry is asked for four cycles before its first step at the earliest, so four that are
         # read ahead keep up an entry a cycle, and two keep up one in four cycles.
@@ -283,14 +290,19 @@ class Emitter(wiring.Component):
         # Counters of entries asked for, so many cycles ago, and taken.
         counts = range(2 * ahead)
         asked = [Signal(counts, name=f"asked_{number}") for number in range(_TABLE_LATENCY + 1)]
-        taken = Signal(counts)
+        taken, valid = Signal(counts), Signal()
         ask = Signal()
-        m.d.comb += ask.eq(~hold & ~clear & (asked[0] ^ taken != ahead))
-        m.d.sync += [asked[0].eq(asked[0] + ask), taken.eq(taken + pop)]
+        after = (taken + 1)[: len(taken)]
+        m.d.comb += ask.eq(reads_ahead & (asked[0] ^ taken != ahead))
+        m.d.sync += [
+            asked[0].eq(asked[0] + ask),
+            taken.eq(Mux(pop, after, taken)),
+            valid.eq(Mux(pop, asked[-2] != after, asked[-2] != taken)),
+        ]
         m.d.sync += [new.eq(old) for old, new in pairwise(asked)]
         with m.If(clear):
             # What was read beyond the end of the list is dropped.
-            m.d.sync += [taken.eq(0), *[count.eq(0) for count in asked]]
+            m.d.sync += [taken.eq(0), valid.eq(0), *[count.eq(0) for count in asked]]
 
         layout, waits = self._waits(self.table.data)
         m.submodules.entries = memory = Memory(shape=unsigned(layout.size), depth=ahead, init=[])
@@ -303,7 +315,7 @@ class Emitter(wiring.Component):
             write.data.eq(new),
             read.addr.eq(taken),
         ]
-        return first.entry, Cat(first.holds, first.buses & self._free(m)), asked[-1] != taken, ask
+        return first.entry, Cat(first.holds, first.buses & self._free(m)), valid, ask
 
     def _kept_entry(
         self, m: Module, pop: Signal, take: Signal, tokens: Signal
