@@ -91,8 +91,10 @@ class Cluster(wiring.Component):
         lanes = Lanes(config)
         drain = Drain(config) if config.drain_lanes > 1 else SerialDrain(config)
         emitter = Emitter(config)
-        # The lanes and the drain also serve the host, while all others give zeros.
-        idle = ~control.busy
+        # The lanes and the drain also serve the host, while all others give zeros: by a register of
+        # its own, for much hangs on it.
+        idle = Signal(init=1)
+        arrive += idle.eq(~self.control.busy)
         for name, block in (
             ("walker", walker),
             ("fetcher", fetcher),
@@ -153,6 +155,7 @@ class Cluster(wiring.Component):
             decoder.finished_bank.eq(emitter.finished_bank),
         ]
         self._start_emissions(m, lanes, emitter)
+        m.d.comb += decoder.idle.eq(idle)
         self._activations(m, activation, decoder, layer.group)
         self._sums(m, decoder, lanes, drain, emitter)
         for bus, sent in zip(emitter.bus, self.sends, strict=True):
@@ -294,7 +297,6 @@ class Cluster(wiring.Component):
         """Activation memory takes what is addressed to this cluster or to its group."""
         skip = (self._config.groups - 1).bit_length()
         m.d.comb += [
-            decoder.idle.eq(~self._control.busy),
             decoder.other.eq(self._memory.address >> skip),
             activation.address.eq(decoder.address),
         ]
