@@ -314,7 +314,7 @@ async def prepare(dut, gap: float) -> tuple[BlockBench, Surroundings, list[int]]
     ReadOnlyMemory(
         bench, "table__address", "table__data", table, latency=1 if bench.config.slow_clock else 2
     )
-    bench.set(start=0, layer_start=0, job={}, layer={})
+    bench.set(start=0, layer_start=0, job={}, layer={}, idle=0, other=bench.rng.randrange(2))
     clusters = bench.config.clusters
     bench.set(phase=(1 - (clusters - 1)) % clusters)
     await bench.reset()
@@ -361,3 +361,15 @@ async def a_list_without_an_end_ends(dut) -> None:
     bench.set(start=0)
     await bench.settle(20 + turn)
     assert len(around.sent) > entries
+
+
+@cocotb.test()
+async def when_idle_the_group_is_another(dut) -> None:
+    bench, _, _ = await prepare(dut, 0.0)
+    late = 0 if bench.config.slow_clock else 1
+    others = [bench.rng.randrange(bench.config.groups) for _ in range(50)]
+    for number, other in enumerate(others):
+        bench.set(idle=1, other=other)
+        await bench.cycle()
+        if number >= late:
+            assert bench.get("sum_port__group") == others[number - late]

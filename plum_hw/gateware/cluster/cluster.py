@@ -155,7 +155,7 @@ class Cluster(wiring.Component):
             decoder.finished_bank.eq(emitter.finished_bank),
         ]
         self._start_emissions(m, lanes, emitter)
-        m.d.comb += decoder.idle.eq(idle)
+        m.d.comb += [decoder.idle.eq(idle), emitter.idle.eq(idle)]
         self._activations(m, activation, decoder, layer.group)
         self._sums(m, decoder, lanes, drain, emitter)
         for bus, sent in zip(emitter.bus, self.sends, strict=True):
@@ -321,7 +321,8 @@ class Cluster(wiring.Component):
             lanes.beat.valid.eq(decoder.beat.valid | fetch),
             lanes.beat.drain.eq(decoder.beat.drain | fetch),
             drain.port.bank.eq(port.bank),
-            drain.port.group.eq(Mux(self._control.busy, port.group, self._memory.address[:groups])),
+            emitter.other.eq(self._memory.address[:groups]),
+            drain.port.group.eq(port.group),
             port.sums.eq(drain.port.sums),
         ]
         if self._config.drain_lanes == 1:

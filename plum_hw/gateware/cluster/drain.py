@@ -125,6 +125,10 @@ class Drain(wiring.Component):
             (config.drain_cycles - 1).bit_length(),
         )
         self._sums(m, early, at[4 - early], at[4], old, new, write, run[4])
+        # A sum that is the largest already is kept by not being written.
+        always, if_larger = Signal(), Signal()
+        keeps = job[3].op == DrainOp.MAX
+        m.d.sync += [always.eq(run[3] & ~keeps), if_larger.eq(run[3] & keeps)]
         for lane, (operand, carry) in enumerate(operands):
             base = Signal(signed(config.sum_bits), name=f"base_{lane}")
             with m.Switch(job[4].op):
@@ -139,8 +143,7 @@ class Drain(wiring.Component):
                 new[lane].eq(
                     (Cat(carry, operand, carry).as_signed() + Cat(carry, base).as_signed()) >> 1
                 ),
-                # A sum that is the largest already is kept by not being written.
-                write[lane].eq(run[4] & ((job[4].op != DrainOp.MAX) | is_larger)),
+                write[lane].eq(always | (if_larger & is_larger)),
             ]
         return m
 

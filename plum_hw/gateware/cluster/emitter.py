@@ -48,6 +48,7 @@ class Emitter(wiring.Component):
     start, job : strobe to give an emission
     finished, finished_bank : strobe in the cycle of an emission's last step, the one before the
         last that reads any sums
+    idle, other : there is no emission, and `sum_port` is for this group
     sum_port : the drain's sums
     table : constants and scatter lists
     bus : entries on the write buses; all zero where there is none
@@ -75,6 +76,8 @@ class Emitter(wiring.Component):
                 "job": In(emit_job_layout(config)),
                 "finished": Out(1),
                 "finished_bank": Out(2),
+                "idle": In(1),
+                "other": In(config.group_bits),
                 "sum_port": Out(sum_port(config)),
                 "table": Out(table_port(config)),
                 "bus": Out(bus_layout(config)).array(config.write_buses),
@@ -195,8 +198,13 @@ class Emitter(wiring.Component):
         slow = bool(config.slow_clock)
         is_window = window & (term == 1)
         is_residual = (term != 0) & ~is_window
+        # In the group's register, for many memories hang on it, and there when all else is held in
+        # reset.
+        group = Signal(config.group_bits, reset_less=True)
+        source = Mux(layer.reduce, part[part_bits:], entry.source)
+        m.d.comb += self.sum_port.group.eq(group)
         m.d["comb" if slow else "sync"] += [
-            self.sum_port.group.eq(Mux(layer.reduce, part[part_bits:], entry.source)),
+            group.eq(Mux(self.idle, self.other, source)),
             self.sum_port.bank.eq(
                 Mux(
                     term == 0,
@@ -291,16 +299,17 @@ class Emitter(wiring.Component):
         counts = range(2 * ahead)
         asked = [Signal(counts, name=f"asked_{number}") for number in range(_TABLE_LATENCY + 1)]
         taken, valid = Signal(counts), Signal()
-        ask = Signal()
+        ask, cleared = Signal(), Signal()
         after = (taken + 1)[: len(taken)]
         m.d.comb += ask.eq(reads_ahead & (asked[0] ^ taken != ahead))
         m.d.sync += [
             asked[0].eq(asked[0] + ask),
             taken.eq(Mux(pop, after, taken)),
-            valid.eq(Mux(pop, asked[-2] != after, asked[-2] != taken)),
+            valid.eq(Mux(pop, asked[-2] != after, asked[-2] != taken) & ~clear),
+            cleared.eq(clear),
         ]
         m.d.sync += [new.eq(old) for old, new in pairwise(asked)]
-        with m.If(clear):
+        with m.If(cleared):
             # What was read beyond the end of the list is dropped.
             m.d.sync += [taken.eq(0), valid.eq(0), *[count.eq(0) for count in asked]]
 

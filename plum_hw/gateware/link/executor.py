@@ -114,6 +114,7 @@ class CommandExecutor(wiring.Component):
         self._last_word = Signal()  # a cycle late, and words take more
         self._launch, self._begin = Signal(), Signal()
         self._made = Signal(16)  # runs of a RUN that have begun
+        self._bad_layers, self._more = Signal(), Signal()  # of a RUN, a cycle late
         self._depth = Signal(17)
 
     def elaborate(self, platform: object) -> Module:
@@ -124,6 +125,11 @@ class CommandExecutor(wiring.Component):
             self.start.eq(0),
             self.finish.eq(0),
             self._last_word.eq(self._request.address + 1 == self._end),
+            self._bad_layers.eq((self._run.layers == 0) | (self._run.layers > self._most_layers)),
+            # Once, unless it says how often.
+            self._more.eq(
+                (self._run.runs[:15].any() ^ self._run.runs[15]) & (self._made != self._run.runs)
+            ),
         ]
         # Counted up and outside the states: such a counter needs no LUT.
         with m.If(self._launch):
@@ -272,11 +278,10 @@ class CommandExecutor(wiring.Component):
         m.d.sync += self._request.address.eq(self._request.address + 1)
 
     def _run_layers(self, m: Module) -> None:
-        run, runs = self._run, self._run.runs
         with m.State("LAUNCH"):
             m.d.comb += self._launch.eq(1)
             m.next = "BEGIN"
-            with m.If((run.layers == 0) | (run.layers > self._most_layers)):
+            with m.If(self._bad_layers):
                 m.d.sync += self._failed.eq(Status.BAD_ADDRESS)
                 m.next = "ANSWER"
         with m.State("BEGIN"):
@@ -291,8 +296,7 @@ class CommandExecutor(wiring.Component):
                 self._take_notice(m)
             with m.Elif(~self.busy & ~self.start):
                 m.next = "FINISH"
-                several = runs[:15].any() ^ runs[15]  # else once
-                with m.If(several & (self._made != runs)):
+                with m.If(self._more):
                     m.next = "BEGIN"
         with m.State("FINISH"):
             m.d.sync += [self.finish.eq(1), self._running.eq(0)]
