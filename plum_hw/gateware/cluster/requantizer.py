@@ -98,8 +98,8 @@ class Requantizer(wiring.Component):
         ]
         m.d.sync += [new.eq(old) for old, new in pairwise(stages)]
 
-        stages = stages[self._more :]
-        totals = self._totals(m, stages[1])
+        given, stages = stages[0].step, stages[self._more :]
+        totals = self._totals(m, given, stages[1])
         low, zero = self._clamped(m, totals, stages[3].above)
         low, zero = self._gathered(m, stages[5].last, low, zero)
 
@@ -179,8 +179,10 @@ class Requantizer(wiring.Component):
             zeros += [*none, late]
         return values, zeros
 
-    def _totals(self, m: Module, flags: data.View) -> list[Signal]:
-        """Products and their sums, in the registers of a DSP block. `flags` : of the product."""
+    def _totals(self, m: Module, given: Value, flags: data.View) -> list[Signal]:
+        """Products and their sums, in the registers of a DSP block. `given` : a factor has been, a
+        cycle ago; `flags` : of the product.
+        """
         config = self._config
         half = config.group_lanes // 2
         factor = Signal(signed(config.scale_bits), reset_less=True)
@@ -212,7 +214,7 @@ class Requantizer(wiring.Component):
             bits = len(multiplicand) + config.scale_bits
             product = Signal(signed(bits), name=f"product_{lane}", reset_less=True)
             if self._more:
-                m.d.sync += product.eq(self._product(m, lane, multiplicand, factor))
+                m.d.sync += product.eq(self._product(m, lane, multiplicand, factor, given))
             else:
                 m.d.sync += product.eq(multiplicand * factor)
             with m.If(flags.step):
@@ -220,12 +222,18 @@ class Requantizer(wiring.Component):
             totals.append(total)
         return totals
 
-    def _product(self, m: Module, lane: int, multiplicand: Value, factor: Value) -> Value:
+    def _product(
+        self, m: Module, lane: int, multiplicand: Value, factor: Value, given: Value
+    ) -> Value:
         """The product two cycles later, of multipliers of 18 bits with registers on both sides."""
         low_bits = 17
         held = Signal(multiplicand.shape(), name=f"multiplicand_{lane}", reset_less=True)
         by = Signal(factor.shape(), name=f"by_{lane}", reset_less=True)
-        m.d.sync += [held.eq(multiplicand), by.eq(factor)]
+        m.d.sync += held.eq(multiplicand)
+        # The multipliers lie far apart. Half of them have a register of their own, which synthesis
+        # would take for the others' if it did not keep what is not meant.
+        with m.If(given | (lane < self._config.requant_lanes // 2)):
+            m.d.sync += by.eq(factor)
         parts = [held]
         if len(held) > low_bits + 1:
             parts = [held[:low_bits], held[low_bits:].as_signed()]
