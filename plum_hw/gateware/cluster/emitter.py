@@ -140,12 +140,13 @@ class Emitter(wiring.Component):
                 Cat(~again & ~self.layer_start, Const(0, len(cursor) - 1))
                 + mux_tree(Cat(again, self.layer_start), [cursor, first_entry, layer.scatter_ptr])
             )
-        m.d.sync += pointer.eq(
-            Cat(ask | asking[:-1].any(), Const(0, len(pointer) - 1))
-            + Mux(asking[-1], cursor, pointer)
-        )
-        with m.If(take):
-            m.d.sync += pointer.eq(constants_at)
+        asks, place = ask | asking[:-1].any(), Mux(asking[-1], cursor, pointer)
+        if not config.slow_wires:
+            asks, place = asks & ~take, Mux(take, constants_at, place)
+        m.d.sync += pointer.eq(Cat(asks, Const(0, len(pointer) - 1)) + place)
+        if config.slow_wires:
+            with m.If(take):
+                m.d.sync += pointer.eq(constants_at)
         with m.If(tokens[0]):
             m.d.sync += first_entry.eq(cursor)
         m.d.comb += self.table.address.eq(pointer)

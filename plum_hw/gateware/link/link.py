@@ -59,9 +59,8 @@ class Link(wiring.Component):
         executor, sender, encoder = CommandExecutor(self._config), PacketSender(), CobsEncoder()
         if not self._config.slow_clock:
             # Logic would be deep from one block to the next.
-            asked, answered, sent = (StreamRegister(Symbol) for _ in range(3))
+            asked, answered = StreamRegister(Symbol), StreamRegister(Symbol)
             m.submodules.asked, m.submodules.answered = reset(asked), reset(answered)
-            m.submodules.sent = reset(sent)
         m.submodules.executor = reset(executor)
         m.submodules.sender = reset(sender)
         m.submodules.encoder = reset(encoder)
@@ -71,14 +70,17 @@ class Link(wiring.Component):
         if self._config.slow_clock:
             connect(m, queue.o, executor.i)
             connect(m, executor.o, sender.i)
-            connect(m, sender.o, encoder.i)
         else:
             connect(m, queue.o, asked.i)
             connect(m, asked.o, executor.i)
             connect(m, executor.o, answered.i)
             connect(m, answered.o, sender.i)
+        if self._config.slow_wires:
+            m.submodules.sent = sent = reset(StreamRegister(Symbol))
             connect(m, sender.o, sent.i)
             connect(m, sent.o, encoder.i)
+        else:
+            connect(m, sender.o, encoder.i)
         connect(m, encoder.o, flipped(self.tx))
         connect(m, executor.host, flipped(self.host))
         m.d.comb += [
