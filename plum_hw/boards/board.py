@@ -109,6 +109,7 @@ class Board:
     leds : resources of the lights for busy, error and activity, as many as there are
     device : what the family's tools call the die, where that is not in the part's name
     seed : of place and route
+    anneals : cells are placed by `plum_hw.flow.anneal` instead of nextpnr (ECP5)
     place_options : further words for nextpnr
     pack_options : further words for the packer
     synthesis_options : further words for Yosys's synthesis command
@@ -135,6 +136,7 @@ class Board:
     leds: tuple[tuple[str, int], ...] = (("led", 0), ("led", 1), ("led", 2))
     device: str = ""
     seed: int = 1
+    anneals: bool = False
     place_options: tuple[str, ...] = ()
     pack_options: tuple[str, ...] = ()
     synthesis_options: tuple[str, ...] = ()

@@ -17,9 +17,9 @@ ULX3S_85F = Board(
     # Ref: Lattice FPGA-DS-02012, family table.
     capacity=Capacity(lut=83_640, ff=83_640, ram=208, dsp=156),
     reset=("button_pwr", 0),
-    # The analytic placer that is nextpnr's own choice makes the wires of many clusters three times
-    # as long (docs/timing.md).
-    place_options=("--placer", "static", "--router", "router2", "--tmg-ripup"),
+    # nextpnr's placers pull many clusters apart (docs/timing.md).
+    anneals=True,
+    place_options=("--router", "router2", "--tmg-ripup"),
     loader="ulx3s",
 )
 
@@ -34,5 +34,6 @@ ULX3S_25F = replace(
     soc_clock_hz=40_000_000,
     # Ref: as above. 28 blocks of two 18 x 18 multipliers.
     capacity=Capacity(lut=24_288, ff=24_288, ram=56, dsp=28),
+    anneals=False,
     place_options=(),
 )

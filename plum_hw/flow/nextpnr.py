@@ -21,7 +21,8 @@ from typing import Any
 from plum_hw.boards.board import ECP5, GOWIN, Board, Family
 from plum_hw.errors import BuildError
 from plum_hw.flow import carry, slices
-from plum_hw.flow.families import place_words, synthesis_words
+from plum_hw.flow.anneal import place as annealing
+from plum_hw.flow.families import PlaceWords, place_words, synthesis_words
 from plum_hw.flow.process import run_tool
 from plum_hw.flow.timing import PlacedReport, read_report
 from plum_hw.report.resources import CLUSTER
@@ -49,6 +50,11 @@ FITTING: dict[Family, tuple[int, Callable[[dict[str, Any]], int], str]] = {
     ECP5: (carry.VERSION, carry.absorb_luts, "LUTs taken into carry chains"),
     GOWIN: (slices.VERSION, slices.give_luts, "LUTs put in front of flip-flops"),
 }
+
+#: Files between nextpnr's runs and our placer.
+_PACKED, _DELAYS, _PLACED = "packed.json", "packed.sdf", "placed.json"
+#: How much faster than asked for our placer aims, so that the router has something to spare.
+_HEADROOM = 1.15
 
 Progress = Callable[[str], None]
 
@@ -119,17 +125,10 @@ def place(
     cells = _cells(netlist, design.name)
     name = design.name
     chosen = board.seed if seed is None else seed
-    router = [
-        *words.part,
-        *("--json", f"{name}.json", *words.inputs, *words.outputs),
-        *("--report", "report.json", "--timing-allow-fail"),
-        *("--seed", str(chosen)),
-        *("--freq", f"{board.clock_hz / 1e6:g}"),
-        *board.place_options,
-        *options,
-    ]
+    runs = nextpnr_runs(board, words, name, chosen, options)
     packer = words.pack
-    key = _key(netlist_key, design.constraints, router, packer, versions)
+    further = annealing.VERSION if board.anneals else 0
+    key = _key(netlist_key, design.constraints, runs, packer, versions, further)
     store = cache_dir() / "placed" / key
     if not store.is_dir():
         with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="place-") as scratch:
@@ -138,22 +137,34 @@ def place(
             (folder / f"{name}{words.constraints}").write_text(design.constraints)
             placer, pack = board.family.tools[1:]
             try:
-                run_tool(
-                    [*tool_command(placer, needed_by=f"a bitstream for {board.name}"), *router],
-                    folder,
-                    name=placer,
-                    log="place.log",
-                    kept=keep,
-                    seconds=seconds,
-                    milestones=MILESTONES,
-                    progress=lambda text: progress(f"seed {chosen}, {placer}: {text}"),
-                )
+                for number, (log, run) in enumerate(runs):
+                    if number:
+                        annealing.place_packed(
+                            folder / _PACKED,
+                            folder / _DELAYS,
+                            folder / _PLACED,
+                            part="-".join(board.part.split("-")[:2]),
+                            mhz=board.clock_hz / 1e6 * _HEADROOM,
+                            seed=chosen,
+                            seconds=seconds,
+                            progress=lambda text: progress(f"seed {chosen}, {text}"),
+                        )
+                    run_tool(
+                        [*tool_command(placer, needed_by=f"a bitstream for {board.name}"), *run],
+                        folder,
+                        name=placer,
+                        log=log,
+                        kept=keep,
+                        seconds=seconds,
+                        milestones=MILESTONES,
+                        progress=lambda text: progress(f"seed {chosen}, {placer}: {text}"),
+                    )
                 progress(f"{pack}: bitstream")
                 run_tool(
                     [*tool_command(pack, needed_by=f"a bitstream for {board.name}"), *packer],
                     folder,
                     name=pack,
-                    log="pack.log",
+                    log="bitstream.log",
                     kept=keep,
                     seconds=PACK_SECONDS,
                 )
@@ -178,6 +189,26 @@ def place(
         cells=cells,
         log=log,
     )
+
+
+def nextpnr_runs(
+    board: Board, words: PlaceWords, name: str, seed: int, options: tuple[str, ...]
+) -> list[tuple[str, list[str]]]:
+    """Log and words of each run of nextpnr: one, or one before and one after our own placer."""
+    common = [
+        *words.part,
+        *words.inputs,
+        *("--seed", str(seed), "--freq", f"{board.clock_hz / 1e6:g}"),
+        *board.place_options,
+        *options,
+    ]
+    result = [*words.outputs, "--report", "report.json", "--timing-allow-fail"]
+    if not board.anneals:
+        return [("place.log", [*common, "--json", f"{name}.json", *result])]
+    # The options of packing are kept in its file, and hold for routing.
+    pack = ["--json", f"{name}.json", "--pack-only", "--write", _PACKED, "--sdf", _DELAYS]
+    route = ["--json", _PLACED, "--no-pack", "--no-place"]
+    return [("pack.log", [*common, *pack]), ("place.log", [*common, *route, *result])]
 
 
 def _check_clocks(board: Board, report: PlacedReport) -> None:

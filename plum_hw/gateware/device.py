@@ -83,10 +83,12 @@ class Device(wiring.Component):
 
         quiet = Signal()
         overrun = Signal()
+        overruns = Signal(config.clusters)  # each near its cluster
         address = Signal(16)
         m.d.sync += [
             quiet.eq(Cat(cluster.quiet for cluster in clusters).all()),
-            overrun.eq(Cat(cluster.overrun for cluster in clusters).any()),
+            overruns.eq(Cat(cluster.overrun for cluster in clusters)),
+            overrun.eq(overruns.any()),
         ]
         m.d.comb += [
             router.targets.eq(self.targets),
