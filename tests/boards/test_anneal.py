@@ -20,11 +20,12 @@ from plum_hw.boards import board
 from plum_hw.build import build
 from plum_hw.config import ArrayConfig, preset
 from plum_hw.errors import BuildError
-from plum_hw.flow.anneal import kernel
 from plum_hw.flow.anneal import place as placing
 from plum_hw.flow.anneal.anneal import Annealer, place
+from plum_hw.flow.anneal.delays import read_delays
 from plum_hw.flow.anneal.device import Part, read_part
-from plum_hw.flow.anneal.netlist import FF, FIXED, Netlist, read_delays, read_netlist
+from plum_hw.flow.anneal.netlist import FF, FIXED, Netlist, read_netlist
+from plum_hw.flow.anneal.state import tile_is_legal
 from plum_hw.tools import ToolMissing
 
 BOARD = dataclasses.replace(board("ulx3s-25f"), anneals=True, clock_hz=75_000_000)
@@ -154,7 +155,9 @@ def test_rules_find_what_is_moved(made: Made, pin: str) -> None:
     cells = module["cells"]
     taken = {cell["attributes"]["NEXTPNR_BEL"] for cell in cells.values()}
     (name, cell), *_ = [
-        item for item in cells.items() if item[1]["connections"].get(pin) and "TR" in item[1]["type"]
+        item
+        for item in cells.items()
+        if item[1]["connections"].get(pin) and "TR" in item[1]["type"]
     ]
     bel = cell["attributes"]["NEXTPNR_BEL"]
     kind = bel.rpartition(".")[2]
@@ -173,7 +176,7 @@ def test_rules_find_what_is_moved(made: Made, pin: str) -> None:
 
 
 def faults(design: dict[str, Any]) -> Any:
-    """What is illegal in a placed design. Ref: nextpnr, ecp5/arch_place.cc; Lattice FPGA-TN-02205."""
+    """What is illegal in a placed design. Ref: nextpnr, ecp5/arch_place.cc."""
     (module,) = design["modules"].values()
     cells = module["cells"]
     bels = Counter(cell["attributes"].get("NEXTPNR_BEL") for cell in cells.values())
@@ -226,9 +229,7 @@ def faults(design: dict[str, Any]) -> Any:
         for name in kinds["FF"]:
             parameters, pins = cells[name]["parameters"], cells[name]["connections"]
             enables.add((tuple(pins.get("CE", [])), parameters.get("CEMUX")))
-            tiles[x, y].add(
-                (*pins["CLK"], *pins.get("LSR", ["-"]), parameters.get("LSRMUX"))
-            )
+            tiles[x, y].add((*pins["CLK"], *pins.get("LSR", ["-"]), parameters.get("LSRMUX")))
             if parameters["SD"].strip() == "0":
                 beside = [other for other in kinds["K"] if at[other] == at[name]]
                 if any(cells[other]["connections"].get("M") for other in beside):
@@ -246,7 +247,7 @@ def faults(design: dict[str, Any]) -> Any:
 
 
 def test_annealing_keeps_its_books(made: Made, part: Part) -> None:
-    """Places, boxes of nets and their sums are what a look at all cells finds; wires get shorter."""
+    """Places and lengths of nets are what a look at all cells finds; wires get shorter."""
     netlist = made.netlist()
     outcome = place(netlist, part, period=8.0, seed=3)
     assert outcome.wires < 0.9 * outcome.wires_before
@@ -309,7 +310,7 @@ def test_time_of_a_path_by_hand(part: Part) -> None:
 
 
 def test_legality_of_a_tile(made: Made, part: Part) -> None:
-    """Two flip-flops with different resets cannot be put into a tile, though both places are free."""
+    """Two flip-flops with different resets cannot be in one tile, though both places are free."""
     netlist = made.netlist()
     flip_flops = np.nonzero(netlist.kind == FF)[0]
     one = flip_flops[0]
@@ -317,9 +318,9 @@ def test_legality_of_a_tile(made: Made, part: Part) -> None:
     state = Annealer(netlist, part, period=8.0).state
     tile = 5 * part.width + 5
     state.at[FF, tile * 8] = one
-    assert kernel.tile_is_legal(state, tile)
+    assert tile_is_legal(state, tile)
     state.at[FF, tile * 8 + 6] = other
-    assert not kernel.tile_is_legal(state, tile)
+    assert not tile_is_legal(state, tile)
 
 
 def test_too_large_a_design_is_told(made: Made, part: Part) -> None:

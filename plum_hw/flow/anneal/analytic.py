@@ -1,8 +1,9 @@
 """A first placement by solving and spreading in turn, and a legal place near to it for everything.
 
-Wires pull their cells together (a quadratic form whose weights are renewed, so that it comes near to
-the nets' half perimeters); what then lies too densely is spread by dividing cells and area in two,
-again and again; and each solution is pulled towards the spread one before it, more so each time.
+Wires pull their cells together (a quadratic form whose weights are renewed, so that it comes near
+to the nets' half perimeters); what then lies too densely is spread by dividing cells and area in
+two, again and again; and each solution is pulled towards the spread one before it, more so each
+time.
 
 Ref: M.-C. Kim, D.-J. Lee, I. Markov, "SimPL: An effective placement algorithm" (ICCAD 2010).
 """
@@ -16,10 +17,10 @@ import numba
 import numpy as np
 
 from plum_hw.errors import BuildError
-from plum_hw.flow.anneal import kernel
 from plum_hw.flow.anneal.device import LCS, Part
 from plum_hw.flow.anneal.floorplan import centres, groups
 from plum_hw.flow.anneal.netlist import FF, FIXED, MULTIPLIER, RAM, RAMW, Netlist
+from plum_hw.flow.anneal.settle import put_units
 
 #: Cells of a net that all pull at one another; in larger ones all pull at what drives them.
 _CLIQUE = 6
@@ -27,7 +28,7 @@ _CLIQUE = 6
 _DENSITY = 0.8
 #: Tiles around its own in which a flip-flop looks for others with its reset.
 _NEAR = 40
-#: Pull towards the spread solution at first, beside that of a wire, and its growth from round to round.
+#: Pull towards the spread solution at first, beside that of a wire, and its growth by round.
 _PULL, _GROWTH = 0.002, 1.08
 _ROUNDS = 110
 
@@ -277,9 +278,7 @@ def _greedy(order: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return chosen
 
 
-def settle(
-    netlist: Netlist, part: Part, pieces: Pieces, state: Any, target: np.ndarray
-) -> None:
+def settle(netlist: Netlist, part: Part, pieces: Pieces, state: Any, target: np.ndarray) -> None:
     """A legal place for each cell, near where it is wanted."""
     sites = settle_blocks(netlist, part, pieces, target)
     for site, cell in zip(sites, pieces.blocks, strict=True):
@@ -303,6 +302,6 @@ def settle(
     ring = np.stack([x.ravel(), y.ravel()], axis=1)
     ring = ring[np.argsort(np.abs(ring).sum(1), kind="stable")].astype(np.int32)
     goal = np.round(target[: pieces.units]).astype(np.int32)
-    missing = kernel.put_units(state, units, goal, ring, _NEAR, order, start, netlist.offset)
+    missing = put_units(state, units, goal, ring, _NEAR, order, start, netlist.offset)
     if missing:
         raise BuildError(f"{missing} of {pieces.units} pieces of the design found no place")

@@ -16,6 +16,8 @@ from plum_hw.flow.anneal import kernel
 from plum_hw.flow.anneal.analytic import place_globally
 from plum_hw.flow.anneal.device import LCS, Part
 from plum_hw.flow.anneal.netlist import MULTIPLIER, RAM, RAMW, Netlist
+from plum_hw.flow.anneal.paths import arrivals, order
+from plum_hw.flow.anneal.state import BEGIN, END, LONGEST, MOST, State
 
 #: How many more wires than its half perimeter a net of so many cells takes.
 #: Ref: C. Cheng, "RISA: Accurate and efficient placement routability modeling" (ICCAD 1994).
@@ -83,13 +85,13 @@ class Annealer:
         owner = np.repeat(np.arange(nets, dtype=np.int32), sizes)
         by_cell = np.argsort(n.net_cells, kind="stable")
         count = np.bincount(n.net_cells, minlength=len(n.names))
-        order = kernel.order(n.edge_arc, n.edge_net, n.arc_net, nets)
-        self._edges = (n.edge_arc[order], n.edge_net[order], n.edge_ns[order])
+        sorted_edges = order(n.edge_arc, n.edge_net, n.arc_net, nets)
+        self._edges = tuple(of[sorted_edges] for of in (n.edge_arc, n.edge_net, n.edge_ns))
         self.slack = np.empty(len(n.source))
         net = np.zeros((nets, 8), np.int32)
-        net[:, kernel.BEGIN] = n.net_start[:-1]
-        net[:, kernel.END] = n.net_start[1:]
-        self.state = kernel.State(
+        net[:, BEGIN] = n.net_start[:-1]
+        net[:, END] = n.net_start[1:]
+        self.state = State(
             width=part.width,
             height=int(part.logic.shape[0]),
             logic=part.logic,
@@ -119,20 +121,29 @@ class Annealer:
             hot_start=np.zeros(len(n.names) + 1, np.int32),
             hot_other=np.zeros(0, np.int32),
             hot_weight=np.zeros(0),
-            movers=np.zeros(kernel.MOST, np.int32),
+            movers=np.zeros(MOST, np.int32),
             scratch_cell=np.zeros(len(n.names), np.int32),
         )
 
     def longest(self) -> float:
         """The longest path in ns; what each wire has to spare goes into `slack`."""
         n = self.netlist
-        return kernel.arrivals(
-            self.state,
-            *(n.source, n.sink, n.inside, n.arc_net),
-            *self._edges,
-            *(n.end_arc, n.end_ns, n.start_ns),
-            self.period,
-            self.slack,
+        return float(
+            arrivals(
+                self.state,
+                n.source,
+                n.sink,
+                n.inside,
+                n.arc_net,
+                self._edges[0],
+                self._edges[1],
+                self._edges[2],
+                n.end_arc,
+                n.end_ns,
+                n.start_ns,
+                self.period,
+                self.slack,
+            )
         )
 
     def wires(self) -> int:
@@ -157,12 +168,12 @@ class Annealer:
         total = float((weight * s.wire_ns[np.abs(s.xy[source] - s.xy[sink]).sum(1)]).sum())
         weight *= _SHARE / (1 - _SHARE) * wire_cost / max(total, 1e-9)
         ends, others = np.concatenate([source, sink]), np.concatenate([sink, source])
-        order = np.argsort(ends, kind="stable")
+        by_end = np.argsort(ends, kind="stable")
         count = np.bincount(ends, minlength=len(n.names))
         self.state = s._replace(
             hot_start=np.concatenate([[0], np.cumsum(count)]).astype(np.int32),
-            hot_other=others[order].astype(np.int32),
-            hot_weight=np.concatenate([weight, weight])[order],
+            hot_other=others[by_end].astype(np.int32),
+            hot_weight=np.concatenate([weight, weight])[by_end],
         )
         return longest
 
@@ -193,6 +204,7 @@ def place(
     (logic,) = np.nonzero((netlist.kind <= RAMW) & (netlist.unit >= 0))
     _, one_of_each = np.unique(netlist.unit[logic], return_index=True)
     todo = np.sort(logic[one_of_each]).astype(np.int32)
+    todo = todo[netlist.unit_length[netlist.unit[todo]] <= LONGEST]
     blocks = np.nonzero((netlist.kind == RAM) | (netlist.kind == MULTIPLIER))[0].astype(np.int32)
     heat, radius = _HEAT, _REACH
     longest = annealer.weigh(1.0, cost)
@@ -201,9 +213,7 @@ def place(
     cold = False
     while not cold:
         # The last step takes only what is better.
-        cold = heat < 0.006 * cost / len(netlist.start_ns) or (
-            time.monotonic() - began > seconds
-        )
+        cold = heat < 0.006 * cost / len(netlist.start_ns) or (time.monotonic() - began > seconds)
         sharpness = 1 + (_SHARPNESS - 1) * min(1.0, max(0.0, 1 - (radius - 1) / 30))
         for renewal in range(_RENEWALS):
             for cells, tries in ((todo, _TRIES), (blocks, _BLOCK_TRIES)):

@@ -1,19 +1,19 @@
 """A design that nextpnr packed, as arrays: cells, nets, units that move as one, timing.
 
-Ref: nextpnr, ecp5/pack.cc and arch_place.cc for what belongs together, common/kernel/sdf.cc.
+Ref: nextpnr, ecp5/pack.cc and arch_place.cc for what belongs together.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from plum_hw.errors import BuildError
+from plum_hw.flow.anneal.delays import Delays, cell_class
 from plum_hw.flow.anneal.device import LCS, Part
 
 #: Kinds of cells. What is of another kind stays where it is.
@@ -30,8 +30,6 @@ KINDS = {
 _INSIDE = re.compile(r"FCI|FXA|FXB|F1|DI|WD|WAD[0-3]")
 _BEL = re.compile(r"X(\d+)/Y(\d+)/(.+)")
 
-Delays = dict[tuple[str, str], dict[tuple[str, str], float]]
-
 
 @dataclass
 class Netlist:
@@ -40,8 +38,8 @@ class Netlist:
     names : of the cells
     kind : of each cell
     place : (cells,) int32; for COMB, FF and RAMW the place in the array of LUT places, (y * width
-        + x) * 8 + place in the tile; for RAM and MULTIPLIER the number of the site; -1: none yet, or
-        it is fixed
+        + x) * 8 + place in the tile; for RAM and MULTIPLIER the number of the site; -1: none yet,
+        or it is fixed
     xy : (cells, 2) int32, where it is
     tile_key : (cells,) of flip-flops: equal for all that may share a tile
     slice_key : (cells,) of flip-flops: equal for all that may share a slice
@@ -89,43 +87,6 @@ class Netlist:
     start_ns: np.ndarray
 
 
-def read_delays(lines: Iterable[str], cells: dict[str, Any]) -> Delays:
-    """Delays in ns by class of cell and pair of pins, from nextpnr's SDF; ("CLK", pin) are setups.
-
-    The slowest corner, and the slowest cell of each class.
-    """
-    delays: Delays = defaultdict(dict)
-    table: dict[tuple[str, str], float] = {}
-    kind = ""
-    for line in lines:
-        words = line.split()
-        if not words or words[0] == "(INTERCONNECT":
-            continue
-        if words[0] == "(CELLTYPE":
-            kind = words[1].strip('")')
-        elif words[0] == "(INSTANCE":
-            name = words[1].rstrip(")").replace("\\", "") if len(words) > 1 else ""
-            table = delays[_class(kind, name, cells.get(name, {}))]
-        elif words[0] == "(IOPATH":
-            key, value = (words[1], words[2]), _slowest(words[3])
-            table[key] = max(table.get(key, 0.0), value)
-        elif words[0] == "(SETUPHOLD":
-            key, value = ("", words[2].rstrip(")")), _slowest(words[5])
-            table[key] = max(table.get(key, 0.0), value)
-    return delays
-
-
-def _slowest(triple: str) -> float:
-    return int(triple.strip("()").split(":")[2]) / 1000
-
-
-def _class(kind: str, name: str, cell: dict[str, Any]) -> tuple[str, str]:
-    mode = cell.get("parameters", {}).get("MODE", "")
-    if mode == "CCU2":  # the two halves of a carry cell differ
-        mode += name[-1]
-    return kind, mode
-
-
 def read_netlist(module: dict[str, Any], delays: Delays) -> Netlist:
     """The arrays of a packed design; nothing of it that can move has a place.
 
@@ -163,7 +124,7 @@ def read_netlist(module: dict[str, Any], delays: Delays) -> Netlist:
     outputs: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for bit, (driver, output) in drivers.items():
         outputs[driver].append((output, numbers[bit]))
-    tables = [delays.get(_class(cells[name]["type"], name, cells[name]), {}) for name in names]
+    tables = [delays.get(cell_class(cells[name]["type"], name, cells[name]), {}) for name in names]
     clocked = _clocked(names, cells, clock)
     edges: list[tuple[int, int, float]] = []
     ends: list[tuple[int, float]] = []
@@ -186,35 +147,41 @@ def read_netlist(module: dict[str, Any], delays: Delays) -> Netlist:
                 if after is not None:
                     start_ns[numbers[bit]] = max(start_ns[numbers[bit]], after)
     flat = [cell for net in members for cell in sorted(net)]
-    return Netlist(
-        names=names,
-        kind=kind,
-        place=np.full(count, -1, np.int32),
-        xy=xy,
-        tile_key=tile_key,
-        slice_key=slice_key,
-        polarity=polarity,
-        uses_m=uses_m,
-        memory=np.array([cells[name]["parameters"].get("MODE") == "DPRAM" for name in names], bool),
-        unit=unit,
-        offset=offset,
-        unit_start=np.full(len(lengths), -1, np.int32),
-        unit_length=lengths,
-        unit_align=aligns,
-        net_names=[str(bit) for bit in drivers],
-        net_start=np.concatenate([[0], np.cumsum(lengths_of_nets)]).astype(np.int32),
-        net_cells=np.array(flat, np.int32),
-        source=np.array(source, np.int32),
-        sink=np.array(sink, np.int32),
-        arc_net=np.array(arc_net, np.int32),
-        inside=np.array(inside, bool),
-        edge_arc=np.array([e[0] for e in edges], np.int32),
-        edge_net=np.array([e[1] for e in edges], np.int32),
-        edge_ns=np.array([e[2] for e in edges]),
-        end_arc=np.array([e[0] for e in ends], np.int32),
-        end_ns=np.array([e[1] for e in ends]),
-        start_ns=start_ns,
-    ) if count == len(number) else _fail("two cells have one name")
+    return (
+        Netlist(
+            names=names,
+            kind=kind,
+            place=np.full(count, -1, np.int32),
+            xy=xy,
+            tile_key=tile_key,
+            slice_key=slice_key,
+            polarity=polarity,
+            uses_m=uses_m,
+            memory=np.array(
+                [cells[name]["parameters"].get("MODE") == "DPRAM" for name in names], bool
+            ),
+            unit=unit,
+            offset=offset,
+            unit_start=np.full(len(lengths), -1, np.int32),
+            unit_length=lengths,
+            unit_align=aligns,
+            net_names=[str(bit) for bit in drivers],
+            net_start=np.concatenate([[0], np.cumsum(lengths_of_nets)]).astype(np.int32),
+            net_cells=np.array(flat, np.int32),
+            source=np.array(source, np.int32),
+            sink=np.array(sink, np.int32),
+            arc_net=np.array(arc_net, np.int32),
+            inside=np.array(inside, bool),
+            edge_arc=np.array([e[0] for e in edges], np.int32),
+            edge_net=np.array([e[1] for e in edges], np.int32),
+            edge_ns=np.array([e[2] for e in edges]),
+            end_arc=np.array([e[0] for e in ends], np.int32),
+            end_ns=np.array([e[1] for e in ends]),
+            start_ns=start_ns,
+        )
+        if count == len(number)
+        else _fail("two cells have one name")
+    )
 
 
 def _fail(text: str) -> Any:
@@ -349,14 +316,16 @@ def _units(
             wide.append((cell, driver, pin))
         elif pin == "WD":  # of a LUT RAM, whose write port stands in the third slice
             tie(cell, driver, 4 - int(names[cell][-1]))
-    for cell, driver, _ in wide:
+    for cell, _, _ in wide:
         levels.setdefault(cell, 6)
-    for cell, driver, pin in wide:
+    for cell, driver, _ in wide:
         if levels.get(driver, 4) == 6:
             levels[cell] = 7
     for cell, driver, pin in wide:
         if levels[cell] == 7 and levels.get(driver) == 7:
-            raise BuildError(f"{names[cell]} is part of a multiplexer of more than seven LUT inputs")
+            raise BuildError(
+                f"{names[cell]} is part of a multiplexer of more than seven LUT inputs"
+            )
         step = levels[cell] - 5
         tie(cell, driver, step if pin == "FXA" else -step)
     for i, name in enumerate(names):
@@ -366,7 +335,8 @@ def _units(
 
     unit = np.full(len(names), -1, np.int32)
     offset = np.zeros(len(names), np.int32)
-    lengths, aligns = [], []
+    lengths: list[int] = []
+    aligns: list[int] = []
     for seed in range(len(names)):
         if unit[seed] >= 0 or kind[seed] not in (COMB, FF, RAMW):
             continue

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from plum_hw.errors import BuildError
 from plum_hw.tools import ToolMissing
 
 #: Part of the key of cached placements; raise it where the outcome changes.
@@ -69,8 +68,9 @@ def place_packed(
             "numba", needed_by="our placer", remedy="pip install 'plum-hw[boards]', or ./plum.sh"
         )
     from plum_hw.flow.anneal.anneal import place
+    from plum_hw.flow.anneal.delays import read_delays
     from plum_hw.flow.anneal.device import read_part
-    from plum_hw.flow.anneal.netlist import read_delays, read_netlist, write_places
+    from plum_hw.flow.anneal.netlist import read_netlist, write_places
 
     design = json.loads(packed.read_text())
     (module,) = design["modules"].values()
@@ -78,9 +78,7 @@ def place_packed(
         table = read_delays(lines, module["cells"])
     grid = read_part(tile_grid(part))
     netlist = read_netlist(module, table)
-    outcome = place(
-        netlist, grid, period=1000 / mhz, seed=seed, seconds=seconds, progress=progress
-    )
+    outcome = place(netlist, grid, period=1000 / mhz, seed=seed, seconds=seconds, progress=progress)
     write_places(netlist, grid, module)
     placed.write_text(json.dumps(design))
     return outcome.text
