@@ -19,7 +19,7 @@ ULX3S_85F = Board(
     reset=("button_pwr", 0),
     # nextpnr's placers pull many clusters apart (docs/timing.md).
     anneals=True,
-    place_options=("--router", "router2", "--tmg-ripup"),
+    place_options=("--router", "router1"),
     loader="ulx3s",
 )
 
