@@ -120,6 +120,9 @@ def place(
     words = place_words(board, design.name)
     for tool in board.family.tools:  # before minutes of synthesis, not after
         tool_command(tool, needed_by=f"a bitstream for {board.name}")
+    part = "-".join(board.part.split("-")[:2])
+    if board.anneals:
+        annealing.require(part)
     versions = {name: tool_version(name) for name in board.family.tools}
     netlist, synthesis_log, netlist_key = _synthesise(board, design, versions, keep, progress)
     cells = _cells(netlist, design.name)
@@ -139,16 +142,17 @@ def place(
             try:
                 for number, (log, run) in enumerate(runs):
                     if number:
-                        annealing.place_packed(
+                        told = annealing.place_packed(
                             folder / _PACKED,
                             folder / _DELAYS,
                             folder / _PLACED,
-                            part="-".join(board.part.split("-")[:2]),
+                            part=part,
                             mhz=board.clock_hz / 1e6 * _HEADROOM,
                             seed=chosen,
                             seconds=seconds,
                             progress=lambda text: progress(f"seed {chosen}, {text}"),
                         )
+                        progress(f"seed {chosen}, {told}")
                     run_tool(
                         [*tool_command(placer, needed_by=f"a bitstream for {board.name}"), *run],
                         folder,

@@ -338,8 +338,6 @@ def test_missing_numba_says_what_to_do(tmp_path, monkeypatch) -> None:
         importlib.util, "find_spec", lambda name: None if name == "numba" else found(name)
     )
     with pytest.raises(ToolMissing, match=r"numba.*pip install 'plum-hw\[boards\]'"):
-        placing.place_packed(
-            tmp_path / "a", tmp_path / "b", tmp_path / "c", part=PART, mhz=75, seed=1, seconds=9
-        )
+        build(BOARD, preset("tiny"), tmp_path, core=Mixed)
     with pytest.raises(ToolMissing, match="tile grid of LFE5U-99F"):
         placing.tile_grid("LFE5U-99F")

@@ -39,6 +39,20 @@ def tile_grid(part: str) -> Path:
     )
 
 
+def require(part: str) -> None:
+    """See that all is there that placing needs.
+
+    Raises
+    ------
+    ToolMissing : Numba or the part's tiles are not
+    """
+    if importlib.util.find_spec("numba") is None:
+        raise ToolMissing(
+            "numba", needed_by="our placer", remedy="pip install 'plum-hw[boards]', or ./plum.sh"
+        )
+    tile_grid(part)
+
+
 def place_packed(
     packed: Path,
     delays: Path,
@@ -63,10 +77,7 @@ def place_packed(
     BuildError : the design does not fit, or has what the placer does not know
     ToolMissing : Numba is not installed
     """
-    if importlib.util.find_spec("numba") is None:
-        raise ToolMissing(
-            "numba", needed_by="our placer", remedy="pip install 'plum-hw[boards]', or ./plum.sh"
-        )
+    require(part)
     from plum_hw.flow.anneal.anneal import place
     from plum_hw.flow.anneal.delays import read_delays
     from plum_hw.flow.anneal.device import read_part
