@@ -336,11 +336,10 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # Nine is what block RAM holds; a queue of one block RAM has no selection behind it.
+        # Block RAM would hold nine, which take long to route (docs/placement.md).
         ArrayConfig(
             name="ulx3s-85f",
-            clusters=9,
-            queue_bytes=2048,
+            clusters=8,
             write_buses=2,
             act_depth=512,
             code_depth=2048,

@@ -12,7 +12,7 @@ ULX3S_85F = Board(
     platform="amaranth_boards.ulx3s:ULX3S_85F_Platform",
     array="ulx3s-85f",
     oscillator_hz=25_000_000,
-    clock_hz=80_000_000,
+    clock_hz=100_000_000,
     baud=1_000_000,
     # Ref: Lattice FPGA-DS-02012, family table.
     capacity=Capacity(lut=83_640, ff=83_640, ram=208, dsp=156),
