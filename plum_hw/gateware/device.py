@@ -85,11 +85,10 @@ class Device(wiring.Component):
         overrun = Signal()
         overruns = Signal(config.clusters)  # each near its cluster
         address = Signal(16)
-        m.d.sync += [
-            quiet.eq(Cat(cluster.quiet for cluster in clusters).all()),
-            overruns.eq(Cat(cluster.overrun for cluster in clusters)),
-            overrun.eq(overruns.any()),
-        ]
+        near = "sync" if config.slow_wires else "comb"
+        m.d.sync += quiet.eq(Cat(cluster.quiet for cluster in clusters).all())
+        m.d[near] += overruns.eq(Cat(cluster.overrun for cluster in clusters))
+        m.d.sync += overrun.eq(overruns.any())
         m.d.comb += [
             router.targets.eq(self.targets),
             conductor.start.eq(self.start),
