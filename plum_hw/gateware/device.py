@@ -83,11 +83,13 @@ class Device(wiring.Component):
 
         quiet = Signal()
         overrun = Signal()
-        overruns = Signal(config.clusters)  # each near its cluster
         address = Signal(16)
-        near = "sync" if config.slow_wires else "comb"
         m.d.sync += quiet.eq(Cat(cluster.quiet for cluster in clusters).all())
-        m.d[near] += overruns.eq(Cat(cluster.overrun for cluster in clusters))
+        overruns: Value = Cat(cluster.overrun for cluster in clusters)
+        if config.slow_wires:  # taken up near each cluster
+            kept = Signal(config.clusters, name="overruns")
+            m.d.sync += kept.eq(overruns)
+            overruns = kept
         m.d.sync += overrun.eq(overruns.any())
         m.d.comb += [
             router.targets.eq(self.targets),
