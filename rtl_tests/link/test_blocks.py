@@ -26,14 +26,17 @@ BLOCKS: dict[str, Callable[[], wiring.Component]] = {
     "bench_request_queue": lambda: RequestQueue(bench_request_queue.DEPTH),
     "bench_stream_registers": bench_stream_registers.Registers,
     "bench_uart": lambda: Uart(bench_uart.DIVISOR),
-    "bench_link": lambda: Link(bench_link.CONFIG),
+    "bench_link": lambda: Link(bench_link.config(6)),
+    "bench_link LUT_INPUTS=4": lambda: Link(bench_link.config(4)),
 }
 
 
 @pytest.mark.parametrize("bench", BLOCKS)
 def test_block(bench: str, tmp_path: Path) -> None:
     simulation = Simulation(BLOCKS[bench](), tmp_path)
-    module = f"rtl_tests.link.{bench}"
-    simulation.run(module, {"SEED": SEED})
+    name, *settings = bench.split()
+    module = f"rtl_tests.link.{name}"
+    variables = {"SEED": SEED, **dict(setting.split("=") for setting in settings)}
+    simulation.run(module, variables)
     with pytest.raises(BenchFailure):
-        simulation.run(module, {"SEED": SEED, "FAULT": "1"})
+        simulation.run(module, {**variables, "FAULT": "1"})

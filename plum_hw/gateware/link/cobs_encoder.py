@@ -20,9 +20,9 @@ class _Block(data.Struct):
 class CobsEncoder(wiring.Component):
     """Consistent-overhead byte stuffing with a closing 0x00.
 
-    The code before a block is its length, so a block waits in a FIFO until it is complete. A
-    byte takes two cycles, so that nothing here depends on whether the line takes it. After a reset
-    a 0x00 comes first.
+    The code before a block is its length, so a block waits in a FIFO until it is complete. The
+    output is busy in every cycle while the input keeps up: one byte a cycle. After a reset a 0x00
+    comes first.
 
     Members
     -------
@@ -76,10 +76,10 @@ class CobsEncoder(wiring.Component):
         ending = Signal(init=1)
         block = _Block(blocks.r_data)
         sending = left != 0
+        room = ~self.o.valid | self.o.ready
 
-        with m.If(self.o.valid):
-            m.d.sync += self.o.valid.eq(~self.o.ready)
-        with m.Else():
+        with m.If(room):
+            m.d.sync += self.o.valid.eq(0)
             with m.If(sending):
                 m.d.comb += store.r_en.eq(1)
                 m.d.sync += [

@@ -11,7 +11,7 @@ from plum_hw.gateware.link.executor import CommandExecutor
 from plum_hw.gateware.link.host_port import HostPort
 from plum_hw.gateware.link.packet_sender import PacketSender
 from plum_hw.gateware.link.request_queue import RequestQueue
-from plum_hw.gateware.link.stream_register import StreamRegister
+from plum_hw.gateware.link.stream_register import LongRegister, SpareRegister, StreamRegister
 from plum_hw.gateware.link.symbols import Symbol
 
 
@@ -19,7 +19,7 @@ class Link(wiring.Component):
     """Requests come as bytes, answers leave as bytes, and between them the clusters are served.
 
     Whatever arrives, the next good packet is answered: nothing before the queue ever waits, and a
-    RESET frees all that is behind it. Two cycles a byte in, three out.
+    RESET frees all that is behind it. Two cycles a byte each way.
 
     Parameters
     ----------
@@ -57,31 +57,33 @@ class Link(wiring.Component):
         m.submodules.queue = queue = RequestQueue(self._config.queue_bytes)
         reset = ResetInserter(queue.reset)
         executor, sender, encoder = CommandExecutor(self._config), PacketSender(), CobsEncoder()
-        if not self._config.slow_clock:
-            # Logic would be deep from one block to the next.
-            asked, answered = StreamRegister(Symbol), StreamRegister(Symbol)
-            m.submodules.asked, m.submodules.answered = reset(asked), reset(answered)
         m.submodules.executor = reset(executor)
         m.submodules.sender = reset(sender)
         m.submodules.encoder = reset(encoder)
 
         connect(m, flipped(self.rx), decoder.i)
         connect(m, decoder.o, queue.i)
-        if self._config.slow_clock:
-            connect(m, queue.o, executor.i)
-            connect(m, executor.o, sender.i)
+        # Logic would be deep from one block to the next, and with slow wires `ready` comes late.
+        slow_wires, slow_clock = self._config.slow_wires, self._config.slow_clock
+        between = LongRegister if slow_wires else StreamRegister
+        ways = [
+            ("asked", queue.o, executor.i, None if slow_clock else between),
+            ("answered", executor.o, sender.i, None if slow_clock else between),
+            ("sent", sender.o, encoder.i, LongRegister if slow_wires else None),
+        ]
+        for name, here, there, kind in ways:
+            if kind is None:
+                connect(m, here, there)
+            else:
+                m.submodules[name] = register = reset(kind(Symbol))
+                connect(m, here, register.i)
+                connect(m, register.o, there)
+        if slow_wires:
+            m.submodules.line = line = reset(SpareRegister(8))
+            connect(m, encoder.o, line.i)
+            connect(m, line.o, flipped(self.tx))
         else:
-            connect(m, queue.o, asked.i)
-            connect(m, asked.o, executor.i)
-            connect(m, executor.o, answered.i)
-            connect(m, answered.o, sender.i)
-        if self._config.slow_wires:
-            m.submodules.sent = sent = reset(StreamRegister(Symbol))
-            connect(m, sender.o, sent.i)
-            connect(m, sent.o, encoder.i)
-        else:
-            connect(m, sender.o, encoder.i)
-        connect(m, encoder.o, flipped(self.tx))
+            connect(m, encoder.o, flipped(self.tx))
         connect(m, executor.host, flipped(self.host))
         m.d.comb += [
             executor.notice.eq(queue.notice),

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 
 class StreamRegister(wiring.Component):
-    """Hands on what it gets a cycle later, an item every second cycle: neither way goes through it.
+    """Hands on what it gets a cycle later, at one item a cycle; `ready` goes through it.
 
     Parameters
     ----------
@@ -22,10 +22,8 @@ class StreamRegister(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        m.d.comb += self.i.ready.eq(~self.o.valid)
-        with m.If(self.o.valid):
-            m.d.sync += self.o.valid.eq(~self.o.ready)
-        with m.Else():
+        m.d.comb += self.i.ready.eq(~self.o.valid | self.o.ready)
+        with m.If(self.i.ready):
             m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
         return m
 
@@ -57,4 +55,30 @@ class SpareRegister(wiring.Component):
         m.d.sync += kept.eq(self.o.valid & ~self.o.ready)
         with m.If(~kept):
             m.d.sync += item.eq(self.i.payload)
+        return m
+
+
+class LongRegister(wiring.Component):
+    """A `SpareRegister` before a `StreamRegister`: neither way goes through it, an item a cycle.
+
+    Parameters
+    ----------
+    shape : of the payload
+
+    Members
+    -------
+    i, o : the stream before and behind the registers
+    """
+
+    def __init__(self, shape) -> None:
+        self._shape = shape
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        m.submodules.spare = spare = SpareRegister(self._shape)
+        m.submodules.register = register = StreamRegister(self._shape)
+        wiring.connect(m, wiring.flipped(self.i), spare.i)
+        wiring.connect(m, spare.o, register.i)
+        wiring.connect(m, register.o, wiring.flipped(self.o))
         return m
