@@ -336,10 +336,12 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # Block RAM would hold nine, which take long to route (docs/placement.md).
+        # Block RAM would hold nine, which take long to route (docs/placement.md). A queue of one block
+        # RAM has no selection behind it.
         ArrayConfig(
             name="ulx3s-85f",
             clusters=8,
+            queue_bytes=2048,
             write_buses=2,
             act_depth=512,
             code_depth=2048,

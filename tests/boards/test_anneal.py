@@ -23,8 +23,8 @@ from plum_hw.errors import BuildError
 from plum_hw.flow.anneal import place as placing
 from plum_hw.flow.anneal.anneal import Annealer, place
 from plum_hw.flow.anneal.delays import read_delays
-from plum_hw.flow.anneal.device import Part, read_part
-from plum_hw.flow.anneal.netlist import FF, FIXED, Netlist, read_netlist
+from plum_hw.flow.anneal.device import FF, FIXED, Part, read_part
+from plum_hw.flow.anneal.netlist import Netlist, read_netlist
 from plum_hw.flow.anneal.state import tile_is_legal
 from plum_hw.tools import ToolMissing
 

@@ -17,9 +17,9 @@ import numba
 import numpy as np
 
 from plum_hw.errors import BuildError
-from plum_hw.flow.anneal.device import LCS, Part
+from plum_hw.flow.anneal.device import FF, FIXED, LCS, MULTIPLIER, RAM, RAMW, Part
 from plum_hw.flow.anneal.floorplan import centres, groups
-from plum_hw.flow.anneal.netlist import FF, FIXED, MULTIPLIER, RAM, RAMW, Netlist
+from plum_hw.flow.anneal.netlist import Netlist
 from plum_hw.flow.anneal.settle import put_units
 
 #: Cells of a net that all pull at one another; in larger ones all pull at what drives them.

@@ -14,8 +14,8 @@ import numpy as np
 
 from plum_hw.flow.anneal import kernel
 from plum_hw.flow.anneal.analytic import place_globally
-from plum_hw.flow.anneal.device import LCS, Part
-from plum_hw.flow.anneal.netlist import MULTIPLIER, RAM, RAMW, Netlist
+from plum_hw.flow.anneal.device import LCS, MULTIPLIER, RAM, RAMW, Part
+from plum_hw.flow.anneal.netlist import Netlist
 from plum_hw.flow.anneal.paths import arrivals, order
 from plum_hw.flow.anneal.state import BEGIN, END, LONGEST, MOST, State
 

@@ -14,6 +14,8 @@ import numpy as np
 
 #: LUTs with their flip-flops in a logic tile: four slices of two.
 LCS = 8
+#: Kinds of cells: of a logic tile, of other sites, and what stays where it is.
+COMB, FF, RAMW, RAM, MULTIPLIER, FIXED = range(6)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from plum_hw.flow.anneal.device import COMB, FF, LCS, RAM, RAMW
 from plum_hw.flow.anneal.state import (
     BEGIN,
-    COMB,
     END,
-    FF,
     LAYERS,
-    LCS,
     MOST,
-    RAM,
-    RAMW,
     SLOT,
     STAMP,
     State,

@@ -14,10 +14,18 @@ import numpy as np
 
 from plum_hw.errors import BuildError
 from plum_hw.flow.anneal.delays import Delays, cell_class
-from plum_hw.flow.anneal.device import LCS, Part
+from plum_hw.flow.anneal.device import (
+    COMB,
+    FF,
+    FIXED,
+    LCS,
+    MULTIPLIER,
+    RAM,
+    RAMW,
+    Part,
+)
 
-#: Kinds of cells. What is of another kind stays where it is.
-COMB, FF, RAMW, RAM, MULTIPLIER, FIXED = range(6)
+#: Types of cells that can be placed.
 KINDS = {
     "TRELLIS_COMB": COMB,
     "TRELLIS_FF": FF,
@@ -72,7 +80,6 @@ class Netlist:
     unit_start: np.ndarray
     unit_length: np.ndarray
     unit_align: np.ndarray
-    net_names: list[str]
     net_start: np.ndarray
     net_cells: np.ndarray
     source: np.ndarray
@@ -96,8 +103,6 @@ def read_netlist(module: dict[str, Any], delays: Delays) -> Netlist:
     """
     cells: dict[str, Any] = module["cells"]
     names = list(cells)
-    number = {name: i for i, name in enumerate(names)}
-    count = len(names)
     kind = np.array([KINDS.get(cells[name]["type"], FIXED) for name in names], np.int8)
     xy = _fixed(names, cells, kind)
     drivers, arcs = _wires(names, cells)
@@ -142,50 +147,39 @@ def read_netlist(module: dict[str, Any], delays: Delays) -> Netlist:
     start_ns = np.full(len(drivers), -np.inf)
     for bit, (driver, output) in drivers.items():
         if clocked[driver]:
-            for pin in ("CLK", "CLKA", "CLKB", "CLK0"):
+            for pin in _CLOCK_PINS:
                 after = tables[driver].get((pin, output))
                 if after is not None:
                     start_ns[numbers[bit]] = max(start_ns[numbers[bit]], after)
     flat = [cell for net in members for cell in sorted(net)]
-    return (
-        Netlist(
-            names=names,
-            kind=kind,
-            place=np.full(count, -1, np.int32),
-            xy=xy,
-            tile_key=tile_key,
-            slice_key=slice_key,
-            polarity=polarity,
-            uses_m=uses_m,
-            memory=np.array(
-                [cells[name]["parameters"].get("MODE") == "DPRAM" for name in names], bool
-            ),
-            unit=unit,
-            offset=offset,
-            unit_start=np.full(len(lengths), -1, np.int32),
-            unit_length=lengths,
-            unit_align=aligns,
-            net_names=[str(bit) for bit in drivers],
-            net_start=np.concatenate([[0], np.cumsum(lengths_of_nets)]).astype(np.int32),
-            net_cells=np.array(flat, np.int32),
-            source=np.array(source, np.int32),
-            sink=np.array(sink, np.int32),
-            arc_net=np.array(arc_net, np.int32),
-            inside=np.array(inside, bool),
-            edge_arc=np.array([e[0] for e in edges], np.int32),
-            edge_net=np.array([e[1] for e in edges], np.int32),
-            edge_ns=np.array([e[2] for e in edges]),
-            end_arc=np.array([e[0] for e in ends], np.int32),
-            end_ns=np.array([e[1] for e in ends]),
-            start_ns=start_ns,
-        )
-        if count == len(number)
-        else _fail("two cells have one name")
+    return Netlist(
+        names=names,
+        kind=kind,
+        place=np.full(len(names), -1, np.int32),
+        xy=xy,
+        tile_key=tile_key,
+        slice_key=slice_key,
+        polarity=polarity,
+        uses_m=uses_m,
+        memory=np.array([cells[name]["parameters"].get("MODE") == "DPRAM" for name in names], bool),
+        unit=unit,
+        offset=offset,
+        unit_start=np.full(len(lengths), -1, np.int32),
+        unit_length=lengths,
+        unit_align=aligns,
+        net_start=np.concatenate([[0], np.cumsum(lengths_of_nets)]).astype(np.int32),
+        net_cells=np.array(flat, np.int32),
+        source=np.array(source, np.int32),
+        sink=np.array(sink, np.int32),
+        arc_net=np.array(arc_net, np.int32),
+        inside=np.array(inside, bool),
+        edge_arc=np.array([e[0] for e in edges], np.int32),
+        edge_net=np.array([e[1] for e in edges], np.int32),
+        edge_ns=np.array([e[2] for e in edges]),
+        end_arc=np.array([e[0] for e in ends], np.int32),
+        end_ns=np.array([e[1] for e in ends]),
+        start_ns=start_ns,
     )
-
-
-def _fail(text: str) -> Any:
-    raise BuildError(text)
 
 
 def _fixed(names: list[str], cells: dict[str, Any], kind: np.ndarray) -> np.ndarray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from plum_hw.flow.anneal.state import COMB, FF, LCS, State, inlined, jit, locate, tile_is_legal
+from plum_hw.flow.anneal.device import COMB, FF, LCS
+from plum_hw.flow.anneal.state import State, inlined, jit, locate, tile_is_legal
 
 
 @inlined

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-LCS = 8
+from plum_hw.flow.anneal.device import COMB, FF, LCS, RAM, RAMW
+
 #: Cells, and nets, that one exchange can touch; places that a unit may have for it.
 MOST = 4096
 LONGEST = MOST // 40
-COMB, FF, RAMW, RAM, MULTIPLIER = range(5)
+#: Kinds of cells that stand at places of the logic: the first.
 LAYERS = 3
 #: Columns of `State.net` behind the box.
 BEGIN, END, STAMP, SLOT = 4, 5, 6, 7

@@ -5,8 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 
-class StreamRegister(wiring.Component):
-    """Hands on what it gets a cycle later, at one item a cycle; `ready` goes through it.
+class _Register(wiring.Component):
+    """What they have in common.
 
     Parameters
     ----------
@@ -18,7 +18,12 @@ class StreamRegister(wiring.Component):
     """
 
     def __init__(self, shape) -> None:
+        self._shape = shape
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+
+class StreamRegister(_Register):
+    """Hands on what it gets a cycle later, at one item a cycle; `ready` goes through it."""
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -28,21 +33,10 @@ class StreamRegister(wiring.Component):
         return m
 
 
-class SpareRegister(wiring.Component):
+class SpareRegister(_Register):
     """Keeps an item that is not taken at once, so that `ready` does not go through it; the items
     do, an item a cycle.
-
-    Parameters
-    ----------
-    shape : of the payload
-
-    Members
-    -------
-    i, o : the stream before and behind the register
     """
-
-    def __init__(self, shape) -> None:
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -58,21 +52,8 @@ class SpareRegister(wiring.Component):
         return m
 
 
-class LongRegister(wiring.Component):
-    """A `SpareRegister` before a `StreamRegister`: neither way goes through it, an item a cycle.
-
-    Parameters
-    ----------
-    shape : of the payload
-
-    Members
-    -------
-    i, o : the stream before and behind the registers
-    """
-
-    def __init__(self, shape) -> None:
-        self._shape = shape
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+class LongRegister(_Register):
+    """A `SpareRegister` before a `StreamRegister`: neither way goes through it, an item a cycle."""
 
     def elaborate(self, platform) -> Module:
         m = Module()
