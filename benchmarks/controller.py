@@ -19,8 +19,8 @@ from benchmarks.markdown import between_marks, table
 from plum_hw import console
 from plum_hw.boards import board as find_board
 from plum_hw.build import PlaceOptions, build
-from plum_hw.config import preset
 from plum_hw.errors import PlumError
+from plum_hw.presets import preset
 from plum_hw.soc.firmware import App
 
 STORED = REPORTS / "soc"

@@ -30,13 +30,14 @@ from plum_host.bundle import Bundle
 from plum_host.steps import turns
 from plum_hw import bench
 from plum_hw.compiler import compile_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import BuildError, PlumError
 from plum_hw.gateware.emit import to_verilog
 from plum_hw.golden.machine import Machine
 from plum_hw.ir import Network
 from plum_hw.ir.random import random_images
 from plum_hw.layouts import Space
+from plum_hw.presets import preset
 from plum_hw.report.weights import mask_words
 from plum_hw.tools import verilator_env, yosys_command
 from plum_hw.zoo import Options, build

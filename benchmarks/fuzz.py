@@ -31,11 +31,12 @@ from plum_host.packets import END, PacketParser, encode, frame_bytes
 from plum_host.protocol import MAX_PACKET_BYTES, Op, Space
 from plum_host.transports import InProcessTransport
 from plum_hw import console
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import PlumError
 from plum_hw.golden.device import GoldenDevice
 from plum_hw.ir.file import loads_network
 from plum_hw.ir.random import random_network
+from plum_hw.presets import preset
 
 CORPUS = Path(__file__).parents[1] / "tests" / "fuzz" / "corpus"
 FILE = Path(__file__).with_name("fuzz.json")

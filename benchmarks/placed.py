@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from plum_hw.config import PRESETS
+from plum_hw.presets import PRESETS
 
 #: Networks whose milliseconds are given, as far as the array has results.
 NETWORKS = ("resnet20", "resnet8", "fashion", "dscnn", "mobilenet025", "vgg-small", "resnet18")

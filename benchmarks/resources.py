@@ -15,8 +15,8 @@ from typing import Any
 from plum_hw import console
 from plum_hw.boards import board as find_board
 from plum_hw.build import build
-from plum_hw.config import PRESETS, preset
 from plum_hw.errors import PlumError
+from plum_hw.presets import PRESETS, preset
 
 ROOT = Path(__file__).resolve().parent.parent
 RESOURCES = ROOT / "benchmarks" / "resources.json"

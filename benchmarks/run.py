@@ -22,9 +22,10 @@ from benchmarks.report import performance
 from benchmarks.resources import load_resources
 from plum_hw import bench
 from plum_hw.compiler import compile_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import UnsupportedError
 from plum_hw.ir import Network, WeightLayer
+from plum_hw.presets import preset
 from plum_hw.zoo import NAMES, SCHEMES, Options, build
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -23,12 +23,13 @@ from plum_host.session import Session
 from plum_host.tickets import Ticket
 from plum_hw import console
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import PlumError
 from plum_hw.golden.device import GoldenDevice
 from plum_hw.golden.reference import Reference
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.layouts import space_words
+from plum_hw.presets import preset
 
 FILE = Path(__file__).with_name("soak.json")
 #: 12 Mbaud, 8N1.

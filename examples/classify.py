@@ -9,9 +9,9 @@ import sys
 
 from plum_host import Bundle, Session, load_images
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import preset
 from plum_hw.demo import IMAGES, NETWORK, shipped
 from plum_hw.ir import load_network
+from plum_hw.presets import preset
 
 
 def main(device: str = "golden", count: int = 8) -> int:

@@ -15,12 +15,13 @@ from rich.table import Table
 from plum_host.bundle import Bundle
 from plum_hw import console
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import ConfigError, UnsupportedError
 from plum_hw.golden.reference import Reference
 from plum_hw.inference import run_images
 from plum_hw.ir import Network, WeightLayer
 from plum_hw.ir.random import random_images
+from plum_hw.presets import preset
 from plum_hw.report.cycles import layer_row, layers_report
 from plum_hw.report.weights import mask_words
 from plum_hw.zoo import NAMES, SCHEMES, Options, build

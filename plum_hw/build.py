@@ -23,12 +23,13 @@ from plum_hw.boards import Board
 from plum_hw.boards import board as find_board
 from plum_hw.boards.board import XC7
 from plum_hw.boards.pll import check_clock
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import BuildError, ConfigError
 from plum_hw.flow.families import Resources, placed_resources
 from plum_hw.flow.nextpnr import PLACE_SECONDS, Design, Placed, place
 from plum_hw.flow.vivado import run_vivado
 from plum_hw.network import Link, NetworkConfig
+from plum_hw.presets import preset
 from plum_hw.report.build import BuildReport, print_report
 from plum_hw.report.resources import CLUSTER, synthesise, synthesise_whole
 from plum_hw.soc.firmware import App, Firmware, build_firmware

@@ -19,7 +19,6 @@ from plum_hw.boards.flash import flash_command
 from plum_hw.boards.listing import boards_command
 from plum_hw.build import build_command
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import preset
 from plum_hw.demo import demo_command
 from plum_hw.doctor import doctor_command
 from plum_hw.errors import BuildError
@@ -27,6 +26,7 @@ from plum_hw.explore.command import explore_command
 from plum_hw.inference import load_labelled, print_result, run_images
 from plum_hw.ir import load_network
 from plum_hw.link_bench import link_bench_command
+from plum_hw.presets import preset
 from plum_hw.report.cycles import cycles_report, cycles_table
 from plum_hw.soc.commands import flash_image_command, simulate_soc_command
 

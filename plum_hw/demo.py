@@ -11,11 +11,11 @@ import typer
 
 from plum_hw import console
 from plum_hw.compiler import compile_network
-from plum_hw.config import preset
 from plum_hw.errors import ConfigError, PlumError
 from plum_hw.golden.reference import Reference
 from plum_hw.inference import Inference, load_labelled, print_result, run_images
 from plum_hw.ir import load_network
+from plum_hw.presets import preset
 from plum_hw.report.gallery import gallery
 
 NETWORK = "fashion.qnet"

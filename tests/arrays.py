@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
+from plum_hw.presets import preset
 
 #: Three clusters with small memories: most networks need several parts, and a memory test is short.
 SHORT = dataclasses.replace(

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from plum_hw.config import PRESETS, ArrayConfig, as_config, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import ConfigError
 from plum_hw.layouts import layer_layout, requant_layout, scatter_layout, segment_layout
+from plum_hw.presets import PRESETS, as_config, preset
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

@@ -21,10 +21,11 @@ from plum_host.protocol import (
     Space,
     Status,
 )
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.golden.deframer import Deframer
 from plum_hw.golden.device import GoldenDevice
 from plum_hw.layouts import LAYER_COUNTERS, SPACE_BYTES, identity, space_words
+from plum_hw.presets import preset
 from plum_hw.timing import LOAD, SETTLE
 
 TINY = preset("tiny")

@@ -33,9 +33,10 @@ from plum_host.protocol import (
 )
 from plum_host.session import Session
 from plum_host.transports import InProcessTransport
-from plum_hw.config import PRESETS, ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.golden.device import GoldenDevice
 from plum_hw.layouts import SPACE_BYTES, space_words
+from plum_hw.presets import PRESETS, preset
 
 from .faults import DeadLine, EndlessDevice
 from .work import TINY, Work, clusters_work, logits_work, map_work, parts_work

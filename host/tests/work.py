@@ -11,9 +11,10 @@ import numpy as np
 
 from plum_host.bundle import Bundle
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.golden.machine import Machine
 from plum_hw.ir.random import random_images, random_network
+from plum_hw.presets import preset
 
 TINY = preset("tiny")
 THREE = preset("tiny-3")

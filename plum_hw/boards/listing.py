@@ -10,7 +10,7 @@ from rich.table import Table
 
 from plum_hw import console
 from plum_hw.boards import Board, boards
-from plum_hw.config import preset
+from plum_hw.presets import preset
 from plum_hw.report.build import demo_report
 from plum_hw.tools import tool_path
 

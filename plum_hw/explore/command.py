@@ -13,13 +13,13 @@ from rich.table import Table
 from plum_hw import console
 from plum_hw.boards import Board
 from plum_hw.boards import board as find_board
-from plum_hw.config import preset
 from plum_hw.demo import shipped
 from plum_hw.errors import ConfigError, PlumError
 from plum_hw.explore.engine import executor, explore
 from plum_hw.explore.plot import plot
 from plum_hw.explore.space import Point, space
 from plum_hw.ir import Network, load_network
+from plum_hw.presets import preset
 from plum_hw.zoo import NAMES
 from plum_hw.zoo import build as build_network
 

@@ -12,12 +12,13 @@ import typer
 from plum_host.bundle import Bundle
 from plum_hw import console
 from plum_hw.compiler import compile_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.controller import ControllerConfig
 from plum_hw.demo import IMAGES, NETWORK, shipped
 from plum_hw.errors import ConfigError
 from plum_hw.inference import load_labelled
 from plum_hw.ir import load_network
+from plum_hw.presets import preset
 from plum_hw.registers import FLASH
 from plum_hw.soc.boot import LINE_SECONDS, boot, print_summary
 from plum_hw.soc.firmware import App, Firmware, build_firmware

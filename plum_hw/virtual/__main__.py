@@ -10,9 +10,9 @@ import typer
 
 from plum_hw import console
 from plum_hw.boards import board as find_board
-from plum_hw.config import preset
 from plum_hw.errors import ConfigError
 from plum_hw.network import Link, NetworkConfig
+from plum_hw.presets import preset
 from plum_hw.virtual.board import VirtualBoard
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from plum_hw.config import as_config
 from plum_hw.errors import PlumError
+from plum_hw.presets import as_config
 from plum_hw.virtual.board import VirtualBoard
 from plum_hw.virtual.build import Progress
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def open_virtual(config: Any = None, *, progress: Progress | None = None) -> Transport:
     """Start a virtual board that ends when the transport is closed.
 
-    *Parameters*: ``config`` as `plum_hw.config.as_config` takes it; ``progress`` is told about the
+    *Parameters*: ``config`` as `plum_hw.presets.as_config` takes it; ``progress`` is told about the
     first build.
     """
     from plum_host.errors import TransportError

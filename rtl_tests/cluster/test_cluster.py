@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from plum_hw.compiler.plan import plan_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.demo import shipped
 from plum_hw.ir.random import random_images
+from plum_hw.presets import preset
 from rtl_tests.bench import BenchFailure
 from tests.compiler.nets import Builder
 

@@ -10,7 +10,7 @@ from typing import Any
 import cocotb
 
 from plum_host.packets import encode
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.golden.device import GoldenDevice
 from plum_hw.layouts import (
     PROTOCOL_VERSION,
@@ -23,6 +23,7 @@ from plum_hw.layouts import (
     identity,
     space_words,
 )
+from plum_hw.presets import preset
 from rtl_tests.streams import Bench, Sink, planted
 
 

@@ -28,7 +28,7 @@ from benchmarks.run import (
 from plum_hw import bench, console
 from plum_hw.cli import app
 from plum_hw.compiler import compile_network
-from plum_hw.config import PRESETS, preset
+from plum_hw.presets import PRESETS, preset
 from plum_hw.zoo import NAMES, SCHEMES, Options, build
 
 README = ROOT / "README.md"

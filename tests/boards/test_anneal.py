@@ -18,7 +18,7 @@ from amaranth.lib.wiring import In, Out
 
 from plum_hw.boards import board
 from plum_hw.build import build
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import BuildError
 from plum_hw.flow.anneal import place as placing
 from plum_hw.flow.anneal.anneal import Annealer, place
@@ -26,6 +26,7 @@ from plum_hw.flow.anneal.delays import read_delays
 from plum_hw.flow.anneal.device import FF, FIXED, Part, read_part
 from plum_hw.flow.anneal.netlist import Netlist, read_netlist
 from plum_hw.flow.anneal.state import tile_is_legal
+from plum_hw.presets import preset
 from plum_hw.tools import ToolMissing
 
 BOARD = dataclasses.replace(board("ulx3s-25f"), anneals=True, clock_hz=75_000_000)

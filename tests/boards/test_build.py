@@ -16,10 +16,10 @@ from plum_hw import build as build_module
 from plum_hw.boards import Capacity, board, boards
 from plum_hw.boards.board import XC7
 from plum_hw.build import DESIGN, build
-from plum_hw.config import preset
 from plum_hw.errors import BuildError, ConfigError
 from plum_hw.flow.families import Resources, cell_cost
 from plum_hw.flow.vivado import worst_slack_ns
+from plum_hw.presets import preset
 
 TIMING = """
     WNS(ns)      TNS(ns)  TNS Failing Endpoints  TNS Total Endpoints      WHS(ns)

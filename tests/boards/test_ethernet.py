@@ -20,12 +20,12 @@ from plum_hw.boards.project import make_project
 from plum_hw.boards.top import BoardTop
 from plum_hw.cli import app
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import preset
 from plum_hw.errors import ConfigError
 from plum_hw.gateware.link.liteeth_core import ethernet_verilog
 from plum_hw.inference import run_images
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.network import NetworkConfig
+from plum_hw.presets import preset
 from plum_hw.virtual import VirtualBoard
 
 TINY = preset("tiny")

@@ -19,11 +19,12 @@ from amaranth.lib.wiring import In, Out
 from plum_hw import build as build_module
 from plum_hw.boards import board
 from plum_hw.build import DESIGN, BuildReport, PlaceOptions, build
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import BuildError
 from plum_hw.flow.families import Resources, cell_cost, place_words
 from plum_hw.flow.process import run_tool
 from plum_hw.flow.timing import read_report, readable
+from plum_hw.presets import preset
 from plum_hw.tools import ToolMissing
 
 #: What the echo took on each family, and the accelerator, when they were last looked at.

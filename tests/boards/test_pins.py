@@ -17,11 +17,12 @@ from plum_host.session import Session
 from plum_hw.boards import board, simulation
 from plum_hw.boards.board import Board
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.demo import shipped
 from plum_hw.inference import load_labelled, run_images
 from plum_hw.ir import load_network
 from plum_hw.ir.random import random_images, random_network
+from plum_hw.presets import preset
 from plum_hw.virtual import VirtualBoard
 from tests.arrays import SMALL
 

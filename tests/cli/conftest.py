@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import preset
 from plum_hw.golden.reference import Reference
 from plum_hw.ir.random import random_images, random_network
+from plum_hw.presets import preset
 from tests.cli.command import SECONDS, Done, Plum, call, start
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from plum_hw.compiler import compile_network
-from plum_hw.config import preset
 from plum_hw.demo import IMAGES, NETWORK, shipped
 from plum_hw.ir import load_network
+from plum_hw.presets import preset
 from tests.cli.command import Done, Plum, call, start
 
 LAYER = {"name", "cycles", "density", "group", "split", "lane_use", "bound_by", "stalls"}

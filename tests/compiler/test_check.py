@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import UnsupportedError
 from plum_hw.ir import Network
+from plum_hw.presets import preset
 from tests.compiler.nets import Builder, array, residual_network
 
 

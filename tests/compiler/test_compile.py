@@ -12,10 +12,11 @@ from plum_hw.compiler.layout import TensorLayout
 from plum_hw.compiler.plan import LayerPlan, plan_network
 from plum_hw.compiler.schedule import decode_image, schedule
 from plum_hw.compiler.segments import Masks
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import PlumError
 from plum_hw.ir import Network
 from plum_hw.layouts import layer_layout, scatter_layout, segment_layout
+from plum_hw.presets import preset
 from tests.compiler.nets import Builder, array, residual_network
 
 

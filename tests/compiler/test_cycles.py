@@ -13,8 +13,9 @@ from plum_hw import timing
 from plum_hw.compiler import compile_network, cycles
 from plum_hw.compiler.cycles import emission_cycles, lane_use, layer_cycles, lower_bound, pass_beats
 from plum_hw.compiler.decode import LayerCode, decode_layer
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.layouts import DrainOp, layer_layout
+from plum_hw.presets import preset
 from plum_hw.zoo import build
 from tests.golden.programs import (
     HALF,

@@ -15,13 +15,14 @@ from typer.testing import CliRunner
 from plum_hw.boards import board
 from plum_hw.cli import app
 from plum_hw.compiler import compile_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import BuildError, ConfigError
 from plum_hw.explore import command, engine
 from plum_hw.explore.engine import executor, explore
 from plum_hw.explore.plot import plot
 from plum_hw.explore.space import Point, extrapolate, judge, measure_cycles, space
 from plum_hw.flow.families import Resources
+from plum_hw.presets import preset
 from plum_hw.zoo import build
 
 CAPACITY = {"lut": 1000, "ff": 2000, "ram": 50, "dsp": 40}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from plum_host.session import Session
-from plum_hw.config import preset
 from plum_hw.layouts import layer_layout
+from plum_hw.presets import preset
 from plum_hw.soc.boot import SocImage
 from plum_hw.soc.flash_image import output_crc, slot
 from plum_hw.soc.format import NETWORK, STEP, StepKind

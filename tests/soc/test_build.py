@@ -16,12 +16,12 @@ from plum_hw.boards.soc_top import SocTop, controller_for
 from plum_hw.build import DESIGN, _check_fit
 from plum_hw.cli import app
 from plum_hw.compiler import compile_network
-from plum_hw.config import preset
 from plum_hw.demo import shipped
 from plum_hw.errors import BuildError, ConfigError
 from plum_hw.flow.families import Resources
 from plum_hw.gateware.soc.memories import rom_words
 from plum_hw.ir import load_network
+from plum_hw.presets import preset
 from plum_hw.soc.firmware import App, Firmware
 
 TINY = preset("tiny")

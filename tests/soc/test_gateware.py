@@ -13,13 +13,13 @@ from amaranth.lib import wiring
 from amaranth.sim import Simulator
 
 from plum_host import registers as accessors
-from plum_hw.config import preset
 from plum_hw.gateware.soc.accelerator_port import AcceleratorPort
 from plum_hw.gateware.soc.bus import Interconnect, tag_of
 from plum_hw.gateware.soc.flash_reader import FAST_READ, FlashReader
 from plum_hw.gateware.soc.memories import Ram
 from plum_hw.gateware.soc.peripherals import Checksum, SerialPort, Timer
 from plum_hw.layouts import Space, identity, layer_layout
+from plum_hw.presets import preset
 from plum_hw.registers import ID, memory_offset
 
 TINY = preset("tiny")

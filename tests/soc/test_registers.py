@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from plum_host import registers as accessors
-from plum_hw.config import preset
 from plum_hw.layouts import Space, identity
+from plum_hw.presets import preset
 from plum_hw.registers import (
     ACCELERATOR,
     ACCELERATOR_BYTES,

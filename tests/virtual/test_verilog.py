@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from plum_hw.config import preset
+from plum_hw.presets import preset
 from plum_hw.virtual import emit_verilog
 
 

@@ -37,11 +37,12 @@ from plum_host.protocol import (
 from plum_host.session import Session
 from plum_host.transports import InProcessTransport, SerialTransport
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import ArrayConfig, preset
+from plum_hw.config import ArrayConfig
 from plum_hw.errors import BuildError
 from plum_hw.golden.device import GoldenDevice
 from plum_hw.ir.random import random_images, random_network
 from plum_hw.layouts import SPACE_BYTES, layer_layout, space_words
+from plum_hw.presets import preset
 from plum_hw.virtual import VirtualBoard, emit_verilog
 from tests.arrays import SHORT
 
@@ -316,7 +317,7 @@ def test_speed_is_told_at_the_end() -> None:
 def test_a_board_ends_with_its_parent() -> None:
     script = """
         import os, sys
-        from plum_hw.config import preset
+        from plum_hw.presets import preset
         from plum_hw.virtual import VirtualBoard
         print(VirtualBoard(preset("tiny")).pid, flush=True)
         sys.stdin.read()
@@ -352,7 +353,7 @@ def test_an_unknown_array_is_named() -> None:
 def test_the_verilog_is_the_same_every_time() -> None:
     script = """
         import sys
-        from plum_hw.config import preset
+        from plum_hw.presets import preset
         from plum_hw.virtual import emit_verilog
         sys.stdout.write(emit_verilog(preset("tiny")))
     """

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from plum_hw.compiler import check_network, compile_network
-from plum_hw.config import preset
 from plum_hw.errors import ConfigError
 from plum_hw.golden.machine import Machine
 from plum_hw.golden.reference import Reference
 from plum_hw.ir import Conv, Dense, Network, RequantLayer, WeightLayer
 from plum_hw.ir.random import random_images
+from plum_hw.presets import preset
 from plum_hw.zoo import NAMES, SCHEMES, Options, build
 
 #: Million multiply-accumulates as published (ResNet-20 with its 1x1 shortcuts).
