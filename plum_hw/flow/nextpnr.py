@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,8 +139,21 @@ def place(
             (folder / f"{name}.json").write_text(netlist)
             (folder / f"{name}{words.constraints}").write_text(design.constraints)
             placer, pack = board.family.tools[1:]
+
+            def run(tool: str, run_words: Sequence[str], log: str, limit: float) -> None:
+                run_tool(
+                    [*tool_command(tool, needed_by=f"a bitstream for {board.name}"), *run_words],
+                    folder,
+                    name=tool,
+                    log=log,
+                    kept=keep,
+                    seconds=limit,
+                    milestones=MILESTONES,
+                    progress=lambda text: progress(f"seed {chosen}, {tool}: {text}"),
+                )
+
             try:
-                for number, (log, run) in enumerate(runs):
+                for number, (log, router) in enumerate(runs):
                     if number:
                         told = annealing.place_packed(
                             folder / _PACKED,
@@ -153,25 +166,9 @@ def place(
                             progress=lambda text: progress(f"seed {chosen}, {text}"),
                         )
                         progress(f"seed {chosen}, {told}")
-                    run_tool(
-                        [*tool_command(placer, needed_by=f"a bitstream for {board.name}"), *run],
-                        folder,
-                        name=placer,
-                        log=log,
-                        kept=keep,
-                        seconds=seconds,
-                        milestones=MILESTONES,
-                        progress=lambda text: progress(f"seed {chosen}, {placer}: {text}"),
-                    )
+                    run(placer, router, log, seconds)
                 progress(f"{pack}: bitstream")
-                run_tool(
-                    [*tool_command(pack, needed_by=f"a bitstream for {board.name}"), *packer],
-                    folder,
-                    name=pack,
-                    log="bitstream.log",
-                    kept=keep,
-                    seconds=PACK_SECONDS,
-                )
+                run(pack, packer, "bitstream.log", PACK_SECONDS)
             except BuildError:
                 _keep(folder, keep)
                 raise

@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth.hdl import Array, Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import memory, wiring
 
 from plum_hw.boards import board
 from plum_hw.build import build
-from plum_hw.config import ArrayConfig
 from plum_hw.errors import BuildError
 from plum_hw.flow.anneal import place as placing
 from plum_hw.flow.anneal.anneal import Annealer, place
@@ -28,26 +26,16 @@ from plum_hw.flow.anneal.netlist import Netlist, read_netlist
 from plum_hw.flow.anneal.state import tile_is_legal
 from plum_hw.presets import preset
 from plum_hw.tools import ToolMissing
+from tests.boards.core import Core
 
 BOARD = dataclasses.replace(board("ulx3s-25f"), anneals=True, clock_hz=75_000_000)
 PART = "LFE5U-25F"
 
 
-class Mixed(wiring.Component):
+class Mixed(Core):
     """Has one of each: carry chains, LUT RAM, block RAM, a multiplier, wide multiplexers, enables,
     resets.
     """
-
-    def __init__(self, config: ArrayConfig, clock_hz: int) -> None:
-        super().__init__(
-            {
-                "rx": In(stream.Signature(8)),
-                "tx": Out(stream.Signature(8)),
-                "busy": Out(1),
-                "error": Out(1),
-                "activity": Out(1),
-            }
-        )
 
     def elaborate(self, platform) -> Module:
         m = Module()

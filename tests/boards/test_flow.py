@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import wiring
 
 from plum_hw import build as build_module
 from plum_hw.boards import board
@@ -26,6 +25,7 @@ from plum_hw.flow.process import run_tool
 from plum_hw.flow.timing import read_report, readable
 from plum_hw.presets import preset
 from plum_hw.tools import ToolMissing
+from tests.boards.core import Core
 
 #: What the echo took on each family, and the accelerator, when they were last looked at.
 RECORDED = Path(__file__).with_name("recorded.json")
@@ -52,19 +52,8 @@ PLL = {
 }
 
 
-class Echo(wiring.Component):
+class Echo(Core):
     """Sends what it receives, and counts, so that there is a path to time."""
-
-    def __init__(self, config: ArrayConfig, clock_hz: int) -> None:
-        super().__init__(
-            {
-                "rx": In(stream.Signature(8)),
-                "tx": Out(stream.Signature(8)),
-                "busy": Out(1),
-                "error": Out(1),
-                "activity": Out(1),
-            }
-        )
 
     def elaborate(self, platform) -> Module:
         m = Module()
