@@ -53,7 +53,8 @@ async def reads_and_writes_in_every_cycle(dut) -> None:
         await cycle(0, [idle] * buses, [0] * buses)
     memory[3, 0, 1] ^= bench.fault
     addressed = None
-    reads = [int(rng.integers(config.act_depth if number % 2 else 4)) for number in range(600)]
+    reads = [3]  # a planted fault is read before anything is written over it
+    reads += [int(rng.integers(config.act_depth if number % 2 else 4)) for number in range(600)]
     reads += [*range(config.act_depth), *[0] * late]
     for number in range(len(reads) - late):
         address = reads[number]
