@@ -70,10 +70,26 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # Block RAM would hold nine, which take long to route (docs/placement.md). A queue of one
-        # block RAM has no selection behind it.
+        # What block RAM holds: 22 of the LFE5U-85F's 208 EBR a cluster. A queue of one EBR has no
+        # selection behind it.
         ArrayConfig(
             name="ulx3s-85f",
+            clusters=9,
+            queue_bytes=2048,
+            write_buses=2,
+            act_depth=512,
+            code_depth=2048,
+            table_depth=1024,
+            reach=1,
+            acc_bits=15,
+            sum_bits=23,
+            layer_counters=32,
+            requant_lanes=4,
+            lut_inputs=4,
+        ),
+        # The same with a controller, which takes more than the ninth cluster leaves.
+        ArrayConfig(
+            name="ulx3s-85f-soc",
             clusters=8,
             queue_bytes=2048,
             write_buses=2,

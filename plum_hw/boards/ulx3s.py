@@ -11,8 +11,10 @@ ULX3S_85F = Board(
     family=ECP5,
     platform="amaranth_boards.ulx3s:ULX3S_85F_Platform",
     array="ulx3s-85f",
+    soc_array="ulx3s-85f-soc",
     oscillator_hz=25_000_000,
-    clock_hz=100_000_000,
+    clock_hz=112_500_000,
+    soc_clock_hz=40_000_000,
     baud=1_000_000,
     # Ref: Lattice FPGA-DS-02012, family table.
     capacity=Capacity(lut=83_640, ff=83_640, ram=208, dsp=156),
@@ -30,8 +32,8 @@ ULX3S_25F = replace(
     part="LFE5U-25F-6BG381C",
     platform="amaranth_boards.ulx3s:ULX3S_25F_Platform",
     array="ecp5-25f",
+    soc_array="",
     clock_hz=75_000_000,
-    soc_clock_hz=40_000_000,
     # Ref: as above. 28 blocks of two 18 x 18 multipliers.
     capacity=Capacity(lut=24_288, ff=24_288, ram=56, dsp=28),
     anneals=False,

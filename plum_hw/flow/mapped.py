@@ -1,8 +1,7 @@
 """A mapped design as Verilog for simulation: what place and route, or a vendor's tool, is given.
 
-Each cell does what Yosys's model of the vendor's primitive says; block RAMs of the 7 series, which
-have none there, what `block_ram.v` says. Some cells have no model (block RAM and multipliers of
-ECP5); a design that has them is refused.
+Each cell does what Yosys's model of the vendor's primitive says; what has none there (block RAM,
+and multipliers of ECP5), what `block_ram.v` and `ecp5_blocks.v` say.
 """
 
 from __future__ import annotations
@@ -17,25 +16,29 @@ from typing import Any
 from plum_hw import boards
 from plum_hw.boards.board import ECP5, XC7, Family
 from plum_hw.errors import BuildError
-from plum_hw.flow import carry
+from plum_hw.flow import carry, registers
 from plum_hw.flow.nextpnr import FITTING
 from plum_hw.flow.process import run_tool
 from plum_hw.tools import cache_dir, tool_command, tool_version
 
-#: What Yosys has no model of: primitives at a board's pins, and block RAMs.
+#: Primitives at a board's pins.
 MODELS = Path(boards.__file__).with_name("models.v")
-BLOCK_RAM = Path(__file__).with_name("block_ram.v")
+_HERE = Path(__file__).parent
+#: What else Yosys has no model of, and its kinds of cells; simulators read it as it is.
+_BLOCKS: dict[Family, tuple[Path, str]] = {
+    XC7: (_HERE / "block_ram.v", "RAMB18E1 RAMB36E1"),
+    ECP5: (_HERE / "ecp5_blocks.v", "DP16KD MULT18X18D"),
+}
 _SECONDS = 900
 _SYNTHESIS = {
     XC7: "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf",
     ECP5: "synth_ecp5",
 }
-#: Files of models, of which a later one replaces what an earlier one has too; and the beginnings of
-#: the names of cells that have none.
-_CELLS: dict[Family, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    XC7: ((MODELS.name, "+/xilinx/cells_sim.v"), ()),
+#: Files of models, of which a later one replaces what an earlier one has too.
+_CELLS: dict[Family, tuple[str, ...]] = {
+    XC7: (MODELS.name, "+/xilinx/cells_sim.v"),
     # Its included files are otherwise read twice, which is an error.
-    ECP5: (("-D NO_INCLUDES +/ecp5/cells_sim.v",), ("DP16KD", "PDPW16KD", "MULT18X18D")),
+    ECP5: ("-D NO_INCLUDES +/ecp5/cells_sim.v",),
 }
 
 
@@ -45,7 +48,7 @@ def mapped_verilog(verilog: str, top: str, family: Family) -> tuple[str, dict[st
 
     Raises
     ------
-    BuildError : Yosys failed, or a cell has no model
+    BuildError : Yosys failed, or a block RAM does not begin with zeros
     """
     if family not in _CELLS:
         known = " and ".join(each.title for each in _CELLS)
@@ -64,15 +67,17 @@ def mapped_verilog(verilog: str, top: str, family: Family) -> tuple[str, dict[st
 
 def _sources() -> list[str]:
     """What the result is made from beside the design."""
-    files = (MODELS, BLOCK_RAM, Path(__file__), Path(carry.__file__))
-    return [file.read_text() for file in files]
+    ours = (Path(file) for file in (__file__, carry.__file__, registers.__file__))
+    blocks = (file for file, _ in _BLOCKS.values())
+    return [file.read_text() for file in (MODELS, *blocks, *ours)]
 
 
 def _map(verilog: str, top: str, family: Family) -> tuple[str, dict[str, int]]:
-    files, without = _CELLS[family]
+    blocks, kinds = _BLOCKS[family]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / MODELS.name).write_text(MODELS.read_text())
+        for file in (MODELS, blocks):
+            (folder / file.name).write_text(file.read_text())
         (folder / "design.v").write_text(verilog)
         _yosys(
             folder,
@@ -86,20 +91,19 @@ def _map(verilog: str, top: str, family: Family) -> tuple[str, dict[str, int]]:
             "write_json mapped.json",
         )
         module = json.loads((folder / "mapped.json").read_text())["modules"][top]
-        if fitting := FITTING.get(family):
-            fitting[1](module)
+        for _, work, _ in FITTING.get(family, ()):
+            work(module)
         cells: dict[str, int] = {}
         for cell in module["cells"].values():
             cells[cell["type"]] = cells.get(cell["type"], 0) + 1
             _without_content(cell)
-        if lacking := [kind for kind in cells if kind.startswith(without)]:
-            raise BuildError(f"{top} is mapped to cells without a model: {', '.join(lacking)}")
         (folder / "mapped.json").write_text(json.dumps({"modules": {top: module}}))
         _yosys(
             folder,
             "read_json mapped.json",
-            *(f"read_verilog -overwrite {file}" for file in files),
-            "blackbox RAMB*",
+            *(f"read_verilog -overwrite {file}" for file in _CELLS[family]),
+            f"read_verilog -overwrite {blocks.name}",
+            f"blackbox {kinds}",
             f"hierarchy -top {top}",
             "proc",
             "flatten",
@@ -108,18 +112,18 @@ def _map(verilog: str, top: str, family: Family) -> tuple[str, dict[str, int]]:
             "write_verilog -noattr models.v",
         )
         text = (folder / "models.v").read_text()
-        return text + (BLOCK_RAM.read_text() if family is XC7 else ""), cells
+        return text + blocks.read_text(), cells
 
 
 def _without_content(cell: dict[str, Any]) -> None:
     """Take from a block RAM the zeros that its words begin with: its model has no parameters for
     them. Where it does not matter what an output begins with, it is 0.
     """
-    if not cell["type"].startswith("RAMB"):
+    if not cell["type"].startswith(("RAMB", "DP16KD")):
         return
     values = cell["parameters"]
     for name in list(values):
-        if name[:-2] in ("INIT_", "INITP_"):
+        if name[:-2] in ("INIT_", "INITP_", "INITVAL_"):
             if "1" in values.pop(name):
                 raise BuildError(f"the model of {cell['type']} has no content to begin with")
         elif name.startswith(("INIT_", "SRVAL_")):

@@ -20,7 +20,7 @@ from typing import Any
 
 from plum_hw.boards.board import ECP5, GOWIN, Board, Family
 from plum_hw.errors import BuildError
-from plum_hw.flow import carry, slices
+from plum_hw.flow import carry, registers, slices
 from plum_hw.flow.anneal import place as annealing
 from plum_hw.flow.families import PlaceWords, place_words, synthesis_words
 from plum_hw.flow.process import run_tool
@@ -44,11 +44,14 @@ MILESTONES = {
     "Info: Running router2": "routing",
 }
 
-#: What is done to a netlist of a family after Yosys: the work's version, what does it, and what the
-#: number that it returns is of.
-FITTING: dict[Family, tuple[int, Callable[[dict[str, Any]], int], str]] = {
-    ECP5: (carry.VERSION, carry.absorb_luts, "LUTs taken into carry chains"),
-    GOWIN: (slices.VERSION, slices.give_luts, "LUTs put in front of flip-flops"),
+#: What is done to a netlist of a family after Yosys, one after the other: the work's version, what
+#: does it, and what the number that it returns is of.
+FITTING: dict[Family, tuple[tuple[int, Callable[[dict[str, Any]], int], str], ...]] = {
+    ECP5: (
+        (carry.VERSION, carry.absorb_luts, "LUTs taken into carry chains"),
+        (registers.VERSION, registers.absorb_registers, "flip-flops taken into blocks"),
+    ),
+    GOWIN: ((slices.VERSION, slices.give_luts, "LUTs put in front of flip-flops"),),
 }
 
 #: Files between nextpnr's runs and our placer.
@@ -235,8 +238,8 @@ def _synthesise(
 ) -> tuple[str, str, str]:
     """The netlist as JSON, Yosys's log, and the key of both."""
     script = synthesis_script(board, design)
-    fitting = FITTING.get(board.family)
-    further = fitting[0] if fitting else 0
+    fitting = FITTING.get(board.family, ())
+    further = [version for version, *_ in fitting]
     key = _key(script, *sorted(design.sources.items()), versions["yosys"], further)
     store = cache_dir() / "netlists" / key
     if not store.is_dir():
@@ -267,11 +270,11 @@ def _synthesise(
             made.mkdir()
             text = (folder / f"{design.name}.json").read_text()
             log = (folder / "synthesis.log").read_text()
-            if fitting is not None:
-                _, work, counted = fitting
-                netlist = json.loads(text)
+            netlist = json.loads(text)
+            for _, work, counted in fitting:
                 number = work(netlist["modules"][design.name])
                 log += f"\nplum: {number} {counted}\n"
+            if fitting:
                 text = json.dumps(netlist)
             with gzip.open(made / "netlist.json.gz", "wt", compresslevel=1) as file:
                 file.write(text)

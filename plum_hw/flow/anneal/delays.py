@@ -36,13 +36,19 @@ def read_delays(lines: Iterable[str], cells: dict[str, Any]) -> Delays:
     return delays
 
 
+#: Parameters of block RAM and multipliers that say which of their registers are used.
+_REGISTERS = ("REGMODE_A", "REGMODE_B", "REG_OUTPUT_CLK")
+
+
 def _slowest(triple: str) -> float:
     return int(triple.strip("()").split(":")[2]) / 1000
 
 
 def cell_class(kind: str, name: str, cell: dict[str, Any]) -> tuple[str, str]:
     """What cells with the same delays have in common."""
-    mode = cell.get("parameters", {}).get("MODE", "")
+    values = cell.get("parameters", {})
+    mode = values.get("MODE", "")
     if mode == "CCU2":  # the two halves of a carry cell differ
         mode += name[-1]
-    return kind, mode
+    # Blocks, by the registers that they use.
+    return kind, mode + "".join(values.get(key, "") for key in _REGISTERS)

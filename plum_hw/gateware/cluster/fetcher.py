@@ -73,7 +73,8 @@ class Fetcher(wiring.Component):
             {"first": unsigned(1), "last": unsigned(1), "segment": segment_job_layout(config)}
         )
         in_memory, behind = Signal(layout), Signal(layout)
-        word = Signal(max(config.mask_bits, config.act_addr_bits))
+        bits = max(config.mask_bits, config.act_addr_bits)
+        word = Signal(bits, reset_less=config.slow_wires)  # in block RAM's own register then
         with m.If(move):
             m.d.sync += [
                 valid[1:].eq(valid),

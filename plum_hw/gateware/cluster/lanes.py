@@ -62,12 +62,18 @@ class Lanes(wiring.Component):
             clear.eq(beat_1.start == Start.CLEAR),
             double.eq(beat_1.start == Start.DOUBLE),
         ]
+        # Where wires are slow the operands are block RAM's own registers, which have no reset: for
+        # a null they are masked at the adder instead, where LUTs of four have an input to spare.
+        masked = config.slow_wires
         for lane in range(config.lanes):
-            operand = Signal(config.act_bits, name=f"operand_{lane}")
+            operand = Signal(config.act_bits, name=f"operand_{lane}", reset_less=masked)
             acc = Signal(config.acc_bits, name=f"acc_{lane}")
             m.d.sync += operand.eq(self.vector[lane])
-            with m.If(beat_1.null):
-                m.d.sync += operand.eq(0)
+            if masked:
+                operand &= (~beat_2.null).replicate(config.act_bits)
+            else:
+                with m.If(beat_1.null):
+                    m.d.sync += operand.eq(0)
             with m.If(beat_2.valid):
                 # The operand comes first: it is the carry chain's direct input, so that the
                 # selection shares the adder's LUT.
