@@ -43,6 +43,7 @@ module {name}(
   end
 endmodule
 """
+INPUTS = ("clk", "on", "clear", "write", "row", "at", "in")
 OUTPUTS = ("plain", "held", "cleared", "shared", "bare", "product", "total")
 BENCH = """
 module bench;
@@ -80,7 +81,7 @@ def bench() -> str:
     check = 'if (m_{0} !== r_{0}) $display("cycle %0d: {0} %h, not %h", cycle, m_{0}, r_{0});'
     return BENCH.format(
         wires="\n  ".join(f"wire [35:0] {side}_{name};" for side in "mr" for name in OUTPUTS),
-        ports=", ".join(f".{name}({name})" for name in "clk on clear write row at in".split()),
+        ports=", ".join(f".{name}({name})" for name in INPUTS),
         mapped=", ".join(f".{name}(m_{name})" for name in OUTPUTS),
         written=", ".join(f".{name}(r_{name})" for name in OUTPUTS),
         checks="\n      ".join(check.format(name) for name in OUTPUTS),
