@@ -26,9 +26,10 @@ _WIDE = 36
 class _Output:
     """Output pins of a block that have a register in common.
 
+    pins : those outputs
     clock : the pin of its clock
     settings : parameters of a block that uses it
-    enables, resets : pins of its enable, and of a reset that must not come
+    enables, resets : pins of its enable, and of a reset, which it must not have
     """
 
     pins: list[str]
@@ -68,7 +69,8 @@ def absorb_registers(module: dict[str, Any]) -> int:
             if found or common is None:
                 continue
             clock, enable = common
-            if wires.get(output.clock, [clock]) != [clock]:
+            reset = any(wires.get(pin, ["0"]) != ["0"] for pin in output.resets)
+            if reset or wires.get(output.clock, [clock]) != [clock]:
                 continue
             for pin, (name,) in used.items():
                 wires[pin] = cells.pop(name)["connections"]["Q"]

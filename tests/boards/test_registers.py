@@ -110,6 +110,26 @@ def test_blocks_take_registers_that_they_have(tmp_path: Path) -> None:
     assert simulate(tmp_path, mapped) == ["end"]
 
 
+def test_block_with_a_reset_takes_none() -> None:
+    """Its register would be reset as well, a cycle too early."""
+    design = """
+module dut(input clk, input clear, input write, input [8:0] row, input [8:0] at, input [35:0] in,
+           output reg [35:0] late);
+  (* ram_style = "block", no_rw_check *) reg [35:0] words [0:511];
+  reg [35:0] word;
+  always @(posedge clk) begin
+    if (write) words[row] <= in;
+    word <= clear ? 0 : words[at];
+    late <= word;
+  end
+endmodule
+"""
+    mapped, cells = mapped_verilog(design, "dut", ECP5)
+    assert cells["DP16KD"] == 1
+    assert '"OUTREG"' not in mapped.split("\nendmodule")[0]
+    assert cells["TRELLIS_FF"] == 36
+
+
 @pytest.mark.parametrize("mode", ["OUTREG", "CLK0"])
 def test_registers_are_missed(tmp_path: Path, mode: str) -> None:
     """What the bench says where a block does not use its register."""
