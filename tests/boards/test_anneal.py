@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib.util
 import json
@@ -18,11 +19,13 @@ from amaranth.lib import memory, wiring
 from plum_hw.boards import board
 from plum_hw.build import build
 from plum_hw.errors import BuildError
+from plum_hw.flow.anneal import anneal as annealing
+from plum_hw.flow.anneal import kernel
 from plum_hw.flow.anneal import place as placing
 from plum_hw.flow.anneal.anneal import Annealer, place
 from plum_hw.flow.anneal.delays import read_delays
 from plum_hw.flow.anneal.device import FF, FIXED, Part, read_part
-from plum_hw.flow.anneal.netlist import Netlist, read_netlist
+from plum_hw.flow.anneal.netlist import Netlist, read_netlist, write_places
 from plum_hw.flow.anneal.state import tile_is_legal
 from plum_hw.presets import preset
 from plum_hw.tools import ToolMissing
@@ -252,6 +255,33 @@ def test_annealing_keeps_its_books(made: Made, part: Part) -> None:
             cells = netlist.xy[netlist.net_cells[first:last]]
             total += int((cells.max(axis=0) - cells.min(axis=0)).sum())
     assert outcome.wires == total
+
+
+def test_longest_paths_are_polished(made: Made, part: Part, monkeypatch) -> None:
+    """Cells of the longest paths, scattered, come back, and nothing else becomes longer."""
+    stopped: list[tuple[Any, ...]] = []
+
+    def stop(annealer: Annealer, todo: np.ndarray, blocks: np.ndarray, **options: Any) -> float:
+        stopped.append((annealer, todo, blocks, options["stamp"]))
+        return annealer.longest()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(annealing, "polish", stop)
+        netlist = made.netlist()
+        place(netlist, part, period=8.0, seed=3)
+    ((annealer, todo, blocks, stamp),) = stopped
+    before, places = annealer.longest(), netlist.place.copy()
+    cells = np.intersect1d(annealer.press(), todo).astype(np.int32)
+    *_, stamp = kernel.anneal(annealer.state, cells, 50 * len(cells), 1e9, 20, 1, stamp)
+    spoilt = annealer.longest()
+    assert spoilt > 1.2 * before
+    after = annealing.polish(annealer, todo, blocks, seed=3, stamp=stamp)
+    assert after == annealer.longest() < min(spoilt, 1.1 * before)
+    assert (netlist.place != places).any()
+    design = copy.deepcopy(made.packed)
+    (module,) = design["modules"].values()
+    write_places(netlist, part, module)
+    assert list(faults(design)) == []
 
 
 def test_same_seed_same_placement(made: Made, part: Part) -> None:

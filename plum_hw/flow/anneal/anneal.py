@@ -40,6 +40,10 @@ _TRIES, _BLOCK_TRIES = 40, 120
 _SHARE, _SHARPNESS = 0.4, 8.0
 #: Times in a step that criticalities are renewed.
 _RENEWALS = 4
+#: Rounds in the end for the longest paths alone, how far cells go in them, what share of the period
+#: a path may be shorter to be among them, what a ns of the longest costs in tiles of wire, and
+#: exchanges tried for each cell.
+_ROUNDS, _RADII, _NEAR, _PRESSURE, _ROUND_TRIES = 60, (2, 6, 15, 30), 0.08, 30.0, 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,19 +167,45 @@ class Annealer:
         weight = critical**sharpness
         weight[n.inside | (weight < 0.02)] = 0
         (hot,) = np.nonzero(weight)
-        weight = weight[hot]
+        far = np.abs(s.xy[n.source[hot]] - s.xy[n.sink[hot]]).sum(1)
+        total = float((weight[hot] * s.wire_ns[far]).sum())
+        self._heat_up(hot, weight[hot] * _SHARE / (1 - _SHARE) * wire_cost / max(total, 1e-9))
+        return longest
+
+    def press(self) -> np.ndarray:
+        """Weigh the wires nearly as critical as the worst, and no others; returns their cells."""
+        n = self.netlist
+        self.longest()
+        spare = (self.slack - self.slack.min()) / self.period
+        (hot,) = np.nonzero((spare < _NEAR) & ~n.inside)
+        self._heat_up(hot, _PRESSURE * (1 - spare[hot] / _NEAR) ** 2)
+        return np.unique(np.concatenate([n.source[hot], n.sink[hot]]))
+
+    def _heat_up(self, hot: np.ndarray, weight: np.ndarray) -> None:
+        """Have the arcs `hot` cost `weight` a ns, and the others nothing."""
+        n = self.netlist
         source, sink = n.source[hot], n.sink[hot]
-        total = float((weight * s.wire_ns[np.abs(s.xy[source] - s.xy[sink]).sum(1)]).sum())
-        weight *= _SHARE / (1 - _SHARE) * wire_cost / max(total, 1e-9)
         ends, others = np.concatenate([source, sink]), np.concatenate([sink, source])
         by_end = np.argsort(ends, kind="stable")
         count = np.bincount(ends, minlength=len(n.names))
-        self.state = s._replace(
+        self.state = self.state._replace(
             hot_start=np.concatenate([[0], np.cumsum(count)]).astype(np.int32),
             hot_other=others[by_end].astype(np.int32),
             hot_weight=np.concatenate([weight, weight])[by_end],
         )
-        return longest
+
+    def where(self) -> list[np.ndarray]:
+        """Copies of what says where everything is."""
+        return [of.copy() for of in self._places()]
+
+    def put_back(self, copies: list[np.ndarray]) -> None:
+        """Back to where everything was when `where` was called."""
+        for of, copy in zip(self._places(), copies, strict=True):
+            of[:] = copy
+
+    def _places(self) -> tuple[np.ndarray, ...]:
+        s = self.state
+        return s.xy, s.place, s.unit_start, s.at, s.ram_at, s.multiplier_at
 
 
 def place(
@@ -201,11 +231,7 @@ def place(
     place_globally(netlist, part, annealer.state, seed=seed, progress=progress)
     cost = kernel.measure(annealer.state)
     wires_before, before = annealer.wires(), annealer.longest()
-    (logic,) = np.nonzero((netlist.kind <= RAMW) & (netlist.unit >= 0))
-    _, one_of_each = np.unique(netlist.unit[logic], return_index=True)
-    todo = np.sort(logic[one_of_each]).astype(np.int32)
-    todo = todo[netlist.unit_length[netlist.unit[todo]] <= LONGEST]
-    blocks = np.nonzero((netlist.kind == RAM) | (netlist.kind == MULTIPLIER))[0].astype(np.int32)
+    todo, blocks = movable(netlist)
     heat, radius = _HEAT, _REACH
     longest = annealer.weigh(1.0, cost)
     stamp = 1
@@ -233,9 +259,60 @@ def place(
         progress(f"annealing, {annealer.wires()} tiles of wire, {1000 / longest:.1f} MHz estimated")
         heat *= _COOLING
         radius = max(1.0, _REACH * (heat / _HEAT) ** 0.8)
+    longest = polish(annealer, todo, blocks, seed=seed, stamp=stamp)
     return Outcome(
         wires_before=wires_before,
         wires=annealer.wires(),
         mhz_before=1000 / before,
         mhz=1000 / longest,
     )
+
+
+def movable(netlist: Netlist) -> tuple[np.ndarray, np.ndarray]:
+    """Cells that stand for what annealing moves: one of each unit of logic, and blocks."""
+    (logic,) = np.nonzero((netlist.kind <= RAMW) & (netlist.unit >= 0))
+    _, one_of_each = np.unique(netlist.unit[logic], return_index=True)
+    todo = np.sort(logic[one_of_each]).astype(np.int32)
+    todo = todo[netlist.unit_length[netlist.unit[todo]] <= LONGEST]
+    blocks = np.nonzero((netlist.kind == RAM) | (netlist.kind == MULTIPLIER))[0].astype(np.int32)
+    return todo, blocks
+
+
+def polish(
+    annealer: Annealer, todo: np.ndarray, blocks: np.ndarray, *, seed: int, stamp: int
+) -> float:
+    """Exchange only cells of the longest paths, as long as that helps; the longest path in ns.
+
+    Annealing ends where the sum of all is least, which leaves a path or two far behind the others.
+
+    todo, blocks : what may move (`movable`)
+    stamp : greater than any of an exchange before
+    """
+    netlist = annealer.netlist
+    allowed = np.zeros(len(netlist.names), bool)
+    allowed[todo] = allowed[blocks] = True
+    of_unit = np.full(len(netlist.unit_start), -1, np.int32)
+    of_unit[netlist.unit[todo]] = todo
+    best, kept = annealer.longest(), annealer.where()
+    for number in range(_ROUNDS):
+        cells = annealer.press()
+        unit = netlist.unit[cells]
+        cells = np.unique(np.where(unit >= 0, of_unit[unit], cells))
+        cells = cells[(cells >= 0) & allowed[cells]].astype(np.int32)
+        if len(cells) == 0:
+            break
+        *_, stamp = kernel.anneal(
+            annealer.state,
+            cells,
+            _ROUND_TRIES * len(cells),
+            0.0,
+            _RADII[number % len(_RADII)],
+            seed * 1000 + number,
+            stamp,
+        )
+        longest = annealer.longest()
+        if longest < best:
+            best, kept = longest, annealer.where()
+    annealer.put_back(kept)
+    kernel.measure(annealer.state)
+    return best
