@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from plum_hw.config import ArrayConfig
 from plum_hw.errors import ConfigError
+
+#: What block RAM holds: 22 of the LFE5U-85F's 208 EBR a cluster. A queue of one EBR has no
+#: selection behind it.
+_ULX3S_85F = ArrayConfig(
+    name="ulx3s-85f",
+    clusters=9,
+    queue_bytes=2048,
+    write_buses=2,
+    act_depth=512,
+    code_depth=2048,
+    table_depth=1024,
+    reach=1,
+    acc_bits=15,
+    sum_bits=23,
+    layer_counters=32,
+    requant_lanes=4,
+    lut_inputs=4,
+)
 
 PRESETS: dict[str, ArrayConfig] = {
     config.name: config
@@ -70,39 +89,9 @@ PRESETS: dict[str, ArrayConfig] = {
             code_depth=2048,
             table_depth=1024,
         ),
-        # What block RAM holds: 22 of the LFE5U-85F's 208 EBR a cluster. A queue of one EBR has no
-        # selection behind it.
-        ArrayConfig(
-            name="ulx3s-85f",
-            clusters=9,
-            queue_bytes=2048,
-            write_buses=2,
-            act_depth=512,
-            code_depth=2048,
-            table_depth=1024,
-            reach=1,
-            acc_bits=15,
-            sum_bits=23,
-            layer_counters=32,
-            requant_lanes=4,
-            lut_inputs=4,
-        ),
+        _ULX3S_85F,
         # The same with a controller, which takes more than the ninth cluster leaves.
-        ArrayConfig(
-            name="ulx3s-85f-soc",
-            clusters=8,
-            queue_bytes=2048,
-            write_buses=2,
-            act_depth=512,
-            code_depth=2048,
-            table_depth=1024,
-            reach=1,
-            acc_bits=15,
-            sum_bits=23,
-            layer_counters=32,
-            requant_lanes=4,
-            lut_inputs=4,
-        ),
+        replace(_ULX3S_85F, name="ulx3s-85f-soc", clusters=8),
         # One cluster that holds the shipped network: 45 of the LFE5U-25F's 56 EBR, and 16 of its 28
         # multipliers, so that a second cluster would not fit.
         ArrayConfig(
